@@ -1,0 +1,1 @@
+//! What clients, operator and broker agree on: the Kafka protocol and the property tables. No runtime, no IO.

@@ -1,0 +1,1 @@
+//! The table of request handlers; ApiVersions is computed from it.

@@ -1,0 +1,11 @@
+//! The Millrace broker: one process that speaks the Kafka protocol and keeps its promises on disk.
+
+pub mod api;
+pub mod group;
+pub mod log;
+pub mod metadata;
+pub mod net;
+pub mod quorum;
+pub mod replication;
+pub mod rt;
+pub mod shard;

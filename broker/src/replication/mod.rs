@@ -1,0 +1,1 @@
+//! Replication arithmetic: high watermark, in-sync replicas, leader epochs. Pure.

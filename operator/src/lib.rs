@@ -1,0 +1,1 @@
+//! The Millrace operator: makes KafkaCluster and KafkaTopic resources true.
