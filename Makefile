@@ -1,0 +1,55 @@
+# Every command of the project. `make` or `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+MANIFEST ?= charts/examples/first-cluster.yaml
+# Where everything lives that is built or fetched once: Go tools, helm, base images, client libraries. Kept by hash, outside the clone.
+export MILLRACE_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/millrace
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: up
+up: ## start the cluster and topics of charts/examples/first-cluster.yaml on this machine (MANIFEST=… for another)
+	@scripts/need cargo cc
+	@$(CARGO) build --release --locked -p broker -p operator --bins
+	@exec target/release/millrace-operator local $(MANIFEST)
+
+.PHONY: test
+test: ## unit and integration tests; needs Rust, git, make and a C compiler, nothing more
+	@scripts/need cargo cc
+	@scripts/timed test $(CARGO) test --locked --workspace --exclude e2e --quiet
+
+.PHONY: clients
+clients: ## third-party clients against a real broker: kcat, Java, Python, Kafka's console tools (new and 2.5)
+	@scripts/need cargo cc
+	@scripts/timed clients-setup scripts/clients-setup
+	@scripts/timed clients $(CARGO) test --locked -p broker --features clients --test clients -- --nocapture
+
+.PHONY: e2e
+e2e: ## a real Kubernetes in namespaces of this machine, or $KUBECONFIG; STORIES="first_cluster quiet" picks
+	@scripts/need cargo cc go
+	@scripts/timed e2e e2e/run $(STORIES)
+
+.PHONY: lint
+lint: ## rustfmt, clippy, licences, shell and chart checks
+	@scripts/timed lint scripts/lint
+
+.PHONY: generate
+generate: ## write the CRDs (crds/ and the chart's copy) and CONFIGURATION.md from the code
+	@$(CARGO) run --locked --quiet -p operator -- crd --output crds --output charts/millrace/crds
+	@UPDATE_GENERATED=1 $(CARGO) test --locked --quiet -p protocol --test configuration
+
+.PHONY: image
+image: ## build the images `operator` and `broker` from the Dockerfile (docker, or buildah where there is no docker)
+	@e2e/image
+
+.PHONY: bench
+bench: ## start time, memory, acks=all latency with sync, manifest to Ready; printed, never asserted
+	@scripts/need cargo cc
+	@scripts/timed bench bench/run
+
+.PHONY: audit
+audit: ## known vulnerabilities in dependencies (needs the advisory database from the network; not in CI)
+	@$(CARGO) deny check advisories

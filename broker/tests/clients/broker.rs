@@ -1,0 +1,182 @@
+//! One real broker process on loopback with a data directory of its own; ended with the test.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::program::{DEADLINE, wait};
+
+pub(crate) struct Broker {
+    child: Option<Child>,
+    dir: TempDir,
+    pub(crate) port: u16,
+    http: u16,
+    settings: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// A port nobody listens on at this moment.
+pub(crate) fn free_port() -> u16 {
+    let probe = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    probe.local_addr().expect("bound").port()
+}
+
+impl Broker {
+    /// A broker with the given `key=value` settings on top of what a test needs (ports, directory).
+    pub(crate) fn start(settings: &[&str]) -> Broker {
+        let port = free_port();
+        let mut all = vec![format!("listeners=PLAINTEXT://127.0.0.1:{port}")];
+        all.extend(settings.iter().map(|setting| (*setting).to_string()));
+        Broker::launch(port, all, Vec::new())
+    }
+
+    /// A broker that is told nothing but environment variables, as a Docker user does; `port` is where it is reached.
+    pub(crate) fn from_environment(port: u16, variables: &[(&str, &str)]) -> Broker {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect();
+        Broker::launch(port, Vec::new(), variables)
+    }
+
+    fn launch(port: u16, settings: Vec<String>, environment: Vec<(String, String)>) -> Broker {
+        let dir = TempDir::new().expect("a folder for the data");
+        let mut broker = Broker {
+            child: None,
+            dir,
+            port,
+            http: free_port(),
+            settings,
+            environment,
+        };
+        broker.spawn();
+        broker
+    }
+
+    fn spawn(&mut self) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .expect("a file for the broker's log");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-broker"));
+        command.env_clear().envs(self.environment.iter().cloned());
+        for own in [
+            format!("log.dirs={}", self.data().display()),
+            format!("http.listener=127.0.0.1:{}", self.http),
+            "admin.listener=127.0.0.1:0".to_string(),
+        ]
+        .iter()
+        .chain(&self.settings)
+        {
+            command.args(["--override", own]);
+        }
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log file"))
+            .stderr(log)
+            .spawn()
+            .expect("the broker binary runs");
+        self.child = Some(child);
+        self.wait_ready();
+    }
+
+    fn wait_ready(&mut self) {
+        let end = Instant::now() + DEADLINE;
+        while !self.ready() {
+            let ended = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().expect("a child of this test"));
+            assert!(ended.is_none(), "the broker ended at start:\n{}", self.log());
+            assert!(Instant::now() < end, "the broker is not ready:\n{}", self.log());
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.http_get("/readyz")
+            .is_some_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    }
+
+    /// The whole answer of the HTTP port, or `None` while nobody listens.
+    pub(crate) fn http_get(&self, path: &str) -> Option<String> {
+        let address = SocketAddr::from(([127, 0, 0, 1], self.http));
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        )
+        .ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        Some(answer)
+    }
+
+    pub(crate) fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the broker runs").id()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("broker.log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// SIGKILL: the next start is a crash recovery.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("the broker runs");
+        child.kill().expect("a child of this test");
+        child.wait().expect("a child of this test");
+    }
+
+    /// SIGTERM, and the broker must leave by itself with exit code 0.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.child.take().expect("the broker runs");
+        let pid = child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+        assert_eq!(
+            wait(&mut child, DEADLINE),
+            Some(true),
+            "SIGTERM must end it with 0:\n{}",
+            self.log()
+        );
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        assert!(self.child.is_none(), "still running");
+        self.spawn();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of the broker on port {}\n{}", self.port, self.log());
+        }
+    }
+}

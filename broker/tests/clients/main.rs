@@ -1,0 +1,14 @@
+//! Real brokers driven by third-party clients only: kcat (librdkafka), Kafka's Java client and console tools (new and
+//! 2.5), and the Python package of the examples, so that our own codec cannot hide its own bugs.
+//! Run by `make clients`, which prepares what these tests need in `$MILLRACE_CACHE/clients`.
+
+mod broker;
+mod commits;
+mod console;
+mod dump;
+mod environment;
+mod groups;
+mod kcat;
+mod kill;
+mod program;
+mod syscalls;
