@@ -1,1 +1,14 @@
-//! What clients, operator and broker agree on: the Kafka protocol and the property tables. No runtime, no IO.
+//! What clients, operator and broker agree on: the Kafka protocol (every message of every version as data), record
+//! batches, and the property tables. No runtime, no IO.
+
+pub mod api_key;
+pub mod ids;
+pub mod messages;
+pub mod primitives;
+pub mod schema;
+
+pub use api_key::ApiKey;
+pub use ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition};
+pub use messages::Request;
+pub use primitives::{DecodeError, Decoder, EncodeError, Encoder, Frame, Str};
+pub use schema::Message;
