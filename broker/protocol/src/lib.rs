@@ -2,12 +2,16 @@
 //! batches, and the property tables. No runtime, no IO.
 
 pub mod api_key;
+pub mod error_code;
+pub mod frame;
 pub mod ids;
 pub mod messages;
 pub mod primitives;
+pub mod record;
 pub mod schema;
 
 pub use api_key::ApiKey;
+pub use error_code::ErrorCode;
 pub use ids::{LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId, TopicId, TopicPartition};
 pub use messages::Request;
 pub use primitives::{DecodeError, Decoder, EncodeError, Encoder, Frame, Str};

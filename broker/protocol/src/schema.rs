@@ -151,11 +151,11 @@ macro_rules! message {
     (@default $kind:ty, $default:expr) => { $default };
 
     (@flexible none, $version:ident) => { false };
-    (@flexible $from:literal, $version:ident) => { $version >= $from };
+    (@flexible $from:literal, $version:ident) => { ($from..).contains(&$version) };
 
     (@within $version:ident, ()) => { false };
-    (@within $version:ident, ($low:literal)) => { $version >= $low };
-    (@within $version:ident, ($low:literal, $high:literal)) => { $version >= $low && $version <= $high };
+    (@within $version:ident, ($low:literal)) => { ($low..).contains(&$version) };
+    (@within $version:ident, ($low:literal, $high:literal)) => { ($low..=$high).contains(&$version) };
 
     (@form $field:ident, $version:ident, $flexible:expr, $nulls:tt) => {
         $crate::primitives::Form {

@@ -1,0 +1,6 @@
+//! Record batches: the bytes that Produce carries, the log stores and Fetch returns.
+
+pub mod batch;
+pub mod compression;
+#[allow(clippy::module_inception)]
+pub mod record;
