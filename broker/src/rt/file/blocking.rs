@@ -1,0 +1,286 @@
+//! Files and directories from threads that may wait: [`crate::rt::blocking`] closures and the control plane.
+//! Owns the sync forms of everything, atomic replacement, directory locks and free space.
+#![allow(unsafe_code)]
+
+use super::counters::{COLD_SYNCS, COLD_WRITES};
+use super::{Disk, OpenOptions, Track, named};
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// A file used from one blocking call to the next. `Send`; positions are explicit, so `&self` suffices.
+pub struct BlockingFile {
+    file: fs::File,
+    track: Track,
+}
+
+impl BlockingFile {
+    /// Reads into `buffer` from `pos`; returns how much, 0 at the end of the file.
+    pub fn read_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, pos)
+    }
+
+    /// Fills `buffer` from `pos` or fails with `UnexpectedEof`.
+    pub fn read_exact_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, pos)
+    }
+
+    /// Writes all of `buffer` at `pos`.
+    pub fn write_all_at(&self, buffer: &[u8], pos: u64) -> io::Result<()> {
+        if let Some((recorder, node)) = &self.track {
+            recorder.check_write(*node)?;
+        }
+        self.file.write_all_at(buffer, pos)?;
+        COLD_WRITES.add(1);
+        if let Some((recorder, node)) = &self.track {
+            recorder.wrote(*node, pos, &[bytes::Bytes::copy_from_slice(buffer)]);
+        }
+        Ok(())
+    }
+
+    /// fdatasync: bytes and the size they need.
+    pub fn sync_data(&self) -> io::Result<()> {
+        self.sync(fs::File::sync_data)
+    }
+
+    /// fsync: bytes and all metadata of the file (not its name: see [`Disk::sync_dir`]).
+    pub fn sync_all(&self) -> io::Result<()> {
+        self.sync(fs::File::sync_all)
+    }
+
+    fn sync(&self, call: fn(&fs::File) -> io::Result<()>) -> io::Result<()> {
+        let mark = match &self.track {
+            Some((recorder, node)) => Some(recorder.sync_begin(*node)?),
+            None => None,
+        };
+        call(&self.file)?;
+        COLD_SYNCS.add(1);
+        if let (Some((recorder, node)), Some(mark)) = (&self.track, mark) {
+            recorder.wait_while_syncs_are_held();
+            recorder.sync_end(*node, mark);
+        }
+        Ok(())
+    }
+
+    /// Cuts or extends (with zeros) to `len`. Durable after a sync.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        if let Some((recorder, node)) = &self.track {
+            recorder.set_len(*node, len);
+        }
+        Ok(())
+    }
+
+    /// Current length in bytes.
+    pub fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Whether the file holds nothing.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// An exclusive lock on a file, held until dropped or until the process ends. Not inherited by children.
+pub struct DirLock {
+    _file: fs::File,
+}
+
+/// The operations of one disk that may wait. None of them may be called on a shard thread outside
+/// [`crate::rt::blocking`].
+impl Disk {
+    /// Opens a file for blocking use.
+    pub fn open_blocking(&self, path: impl AsRef<Path>, options: OpenOptions) -> io::Result<BlockingFile> {
+        let (file, track) = self.open_std(path.as_ref(), options)?;
+        Ok(BlockingFile { file, track })
+    }
+
+    /// The whole file. The error keeps `NotFound` apart.
+    pub fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+        fs::read(&path).map_err(|error| named("read", path.as_ref(), &error))
+    }
+
+    /// Replaces `path` by a file that holds `content`, durably and all or nothing: `path.tmp`, fsync, rename, fsync of
+    /// the directory. A crash leaves the old or the new content, and perhaps the temporary file.
+    pub fn write_atomic(&self, path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut name = path.as_os_str().to_owned();
+        name.push(".tmp");
+        let temporary = PathBuf::from(name);
+        let file = self.open_blocking(
+            &temporary,
+            OpenOptions {
+                create: true,
+                write: true,
+            },
+        )?;
+        file.set_len(0)?;
+        file.write_all_at(content, 0)?;
+        file.sync_all()?;
+        self.rename(&temporary, path)?;
+        self.sync_dir(parent_of(path))
+    }
+
+    /// Names (not paths) in a directory, sorted.
+    pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<String>> {
+        let path = path.as_ref();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path).map_err(|error| named("list", path, &error))? {
+            let entry = entry.map_err(|error| named("list", path, &error))?;
+            // A name that is not UTF-8 is none of ours; callers report what they do not know by name.
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Whether something is there.
+    pub fn exists(&self, path: impl AsRef<Path>) -> bool {
+        path.as_ref().exists()
+    }
+
+    /// Whether a directory is there.
+    pub fn is_dir(&self, path: impl AsRef<Path>) -> bool {
+        path.as_ref().is_dir()
+    }
+
+    /// Creates the directory and its missing parents, and makes their names durable.
+    pub fn create_dir_all(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        let mut missing = Vec::new();
+        let mut at = path;
+        while !at.as_os_str().is_empty() && !at.exists() {
+            missing.push(at.to_path_buf());
+            at = parent_of(at);
+        }
+        for directory in missing.iter().rev() {
+            match fs::create_dir(directory) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+                Err(error) => return Err(named("create directory", directory, &error)),
+            }
+            if let Some(recorder) = self.recorder() {
+                recorder.created_dir(directory)?;
+            }
+            self.sync_dir(parent_of(directory))?;
+        }
+        if path.is_dir() {
+            Ok(())
+        } else {
+            Err(named(
+                "create directory",
+                path,
+                &io::ErrorKind::NotADirectory.into(),
+            ))
+        }
+    }
+
+    /// Renames a file or directory, replacing a file that is there. Durable after [`Disk::sync_dir`] of the parent.
+    pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+        let (from, to) = (from.as_ref(), to.as_ref());
+        fs::rename(from, to).map_err(|error| named("rename", from, &error))?;
+        match self.recorder() {
+            Some(recorder) => recorder.renamed(from, to),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a file's name. Durable after [`Disk::sync_dir`] of the parent.
+    pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        fs::remove_file(path).map_err(|error| named("remove", path, &error))?;
+        match self.recorder() {
+            Some(recorder) => recorder.removed(path),
+            None => Ok(()),
+        }
+    }
+
+    /// Removes a directory with all it holds. Durable after [`Disk::sync_dir`] of the parent.
+    pub fn remove_dir_all(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        fs::remove_dir_all(path).map_err(|error| named("remove directory", path, &error))?;
+        match self.recorder() {
+            Some(recorder) => recorder.removed(path),
+            None => Ok(()),
+        }
+    }
+
+    /// fsync of a directory: names created, renamed and removed in it before this call become durable.
+    pub fn sync_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = if path.as_ref().as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path.as_ref()
+        };
+        let node = match self.recorder() {
+            Some(recorder) => recorder.sync_dir_begin(path)?,
+            None => None,
+        };
+        let directory = fs::File::open(path).map_err(|error| named("open", path, &error))?;
+        directory
+            .sync_all()
+            .map_err(|error| named("sync directory", path, &error))?;
+        COLD_SYNCS.add(1);
+        if let (Some(recorder), Some((node, mark))) = (self.recorder(), node) {
+            recorder.wait_while_syncs_are_held();
+            recorder.sync_end(node, mark);
+        }
+        Ok(())
+    }
+
+    /// Length of the file at `path`.
+    pub fn len(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+        let path = path.as_ref();
+        Ok(fs::metadata(path)
+            .map_err(|error| named("stat", path, &error))?
+            .len())
+    }
+
+    /// Takes the lock file at `path` (created if missing). `WouldBlock` when another process, or another lock of this
+    /// one, holds it.
+    pub fn lock(&self, path: impl AsRef<Path>) -> io::Result<DirLock> {
+        let path = path.as_ref();
+        let (file, _) = self.open_std(
+            path,
+            OpenOptions {
+                create: true,
+                write: true,
+            },
+        )?;
+        // SAFETY: flock takes a descriptor, which `file` keeps open for the call.
+        let outcome = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+        if outcome == 0 {
+            return Ok(DirLock { _file: file });
+        }
+        Err(named("lock", path, &io::Error::last_os_error()))
+    }
+
+    /// Bytes an unprivileged process may still write to the file system of `path`.
+    pub fn free_space(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+        let path = path.as_ref();
+        let c_path = CString::new(path.as_os_str().as_bytes())?;
+        // SAFETY: `c_path` is a NUL-terminated string that outlives the call; the kernel fills the zeroed struct.
+        let (outcome, stats) = unsafe {
+            let mut stats: libc::statvfs = std::mem::zeroed();
+            (libc::statvfs(c_path.as_ptr(), &raw mut stats), stats)
+        };
+        if outcome != 0 {
+            return Err(named("statvfs", path, &io::Error::last_os_error()));
+        }
+        Ok(stats.f_bavail as u64 * stats.f_frsize as u64)
+    }
+}
+
+/// The directory that holds `path`'s name; `.` for a bare name.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => path,
+    }
+}

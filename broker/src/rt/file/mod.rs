@@ -1,0 +1,254 @@
+//! Files. Owns: [`Disk`] (which disk the process writes to: the real one, or a recorded one in tests), [`File`] (async,
+//! shard-local: the ring on `uring`, the pool on `posix`), [`BlockingFile`] and the cold operations (for
+//! [`super::blocking`] and the control plane), and counters of how bytes reached the disk.
+//! Leaves to others: formats, when to sync, how many files are open.
+//!
+//! Paths given to one `Disk` are used as they are; a recorded disk wants them absolute and below its root.
+
+mod blocking;
+mod counters;
+mod pool;
+mod raw;
+mod ring;
+
+pub use blocking::{BlockingFile, DirLock};
+pub use counters::{Counters, counters};
+
+use super::recorder::{NodeId, Recorder};
+use super::{Engine, engine};
+use bytes::Bytes;
+use std::cell::Cell;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Which disk. Cheap to clone; handed explicitly to whoever does file IO.
+#[derive(Clone)]
+pub struct Disk(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Real,
+    Recorded(Arc<Recorder>),
+}
+
+/// How to open a file. Reading is always allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Create the file if it is not there. Its name is durable only after a sync of the directory.
+    pub create: bool,
+    /// Allow writing.
+    pub write: bool,
+}
+
+impl OpenOptions {
+    fn std(self) -> fs::OpenOptions {
+        let mut options = fs::OpenOptions::new();
+        options
+            .read(true)
+            .write(self.write || self.create)
+            .create(self.create);
+        options
+    }
+}
+
+/// A recorded file's identity, if the disk is recorded.
+type Track = Option<(Arc<Recorder>, NodeId)>;
+
+impl Disk {
+    /// The machine's file systems.
+    pub fn real() -> Disk {
+        Disk(Kind::Real)
+    }
+
+    /// The machine's file systems, with a model beside them of what a power cut would leave. For tests.
+    pub fn recorded(recorder: Arc<Recorder>) -> Disk {
+        Disk(Kind::Recorded(recorder))
+    }
+
+    fn recorder(&self) -> Option<&Arc<Recorder>> {
+        match &self.0 {
+            Kind::Real => None,
+            Kind::Recorded(recorder) => Some(recorder),
+        }
+    }
+
+    /// Opens a file for this shard. The open itself runs on the blocking pool: it costs up to tens of milliseconds.
+    pub async fn open(&self, path: impl Into<PathBuf>, options: OpenOptions) -> io::Result<File> {
+        let path: PathBuf = path.into();
+        let disk = self.clone();
+        let (file, track) = super::blocking(move || disk.open_std(&path, options)).await?;
+        Ok(File::new(file, track))
+    }
+
+    fn open_std(&self, path: &Path, options: OpenOptions) -> io::Result<(fs::File, Track)> {
+        let file = options
+            .std()
+            .open(path)
+            .map_err(|error| named("open", path, &error))?;
+        let track = match self.recorder() {
+            None => None,
+            Some(recorder) => Some((recorder.clone(), recorder.opened(path)?)),
+        };
+        Ok((file, track))
+    }
+
+    /// Tests: the caller has promised to somebody that bytes `[0, end)` of `path` survive a power cut. Recorded as a
+    /// violation if they would not. No effect on the real disk.
+    pub fn promise(&self, path: &Path, end: u64) {
+        if let Some(recorder) = self.recorder() {
+            recorder.promise(path, end);
+        }
+    }
+}
+
+/// Adds the operation and the path to an error, keeping its kind and its errno (in the words).
+fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{verb} {}: {error}", path.display()))
+}
+
+/// An open file of one shard. Cheap to clone (`Rc`). Any number of operations may be in flight; the kernel does not
+/// order them, so a caller that needs "write, then sync" awaits the write first.
+/// Every operation that has started runs to its end, whatever happens to its future.
+#[derive(Clone)]
+pub struct File(Rc<Inner>);
+
+struct Inner {
+    handle: Handle,
+    track: Track,
+    /// The file system refused RWF_NOWAIT once; do not ask again.
+    no_cached_reads: Cell<bool>,
+}
+
+enum Handle {
+    Ring(ring::RingFile),
+    Pool(pool::PoolFile),
+}
+
+impl File {
+    fn new(file: fs::File, track: Track) -> File {
+        let handle = match engine::current().engine {
+            Engine::Uring => Handle::Ring(ring::RingFile::new(file)),
+            Engine::Posix => Handle::Pool(pool::PoolFile::new(file)),
+        };
+        File(Rc::new(Inner {
+            handle,
+            track,
+            no_cached_reads: Cell::new(false),
+        }))
+    }
+
+    /// Writes the whole buffer at `pos` and gives it back. See [`File::write_slices_at`].
+    pub async fn write_at(&self, buffer: Vec<u8>, pos: u64) -> io::Result<Vec<u8>> {
+        let whole = Bytes::from(buffer);
+        self.write_slices_at(std::slice::from_ref(&whole), pos).await?;
+        Ok(Vec::from(whole))
+    }
+
+    /// Writes all slices one after the other at `pos`: on `uring` gathered into one ring write (more only after a short
+    /// one), on `posix` one pool call. Not durable until a [`File::sync_data`] issued after it has returned.
+    /// Errors with `WriteZero` when the kernel takes nothing.
+    pub async fn write_slices_at(&self, slices: &[Bytes], pos: u64) -> io::Result<()> {
+        if let Some((recorder, node)) = &self.0.track {
+            recorder.check_write(*node)?;
+        }
+        let this = self.clone();
+        let slices: Vec<Bytes> = slices.to_vec();
+        engine::to_the_end(async move {
+            match &this.0.handle {
+                Handle::Ring(file) => file.write_all(&slices, pos).await,
+                Handle::Pool(file) => file.write_all(slices.clone(), pos).await,
+            }?;
+            if let Some((recorder, node)) = &this.0.track {
+                recorder.wrote(*node, pos, &slices);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Reads `len` bytes at `pos`; fewer only at the end of the file. Tries the page cache on this core first.
+    pub async fn read_at(&self, pos: u64, len: usize) -> io::Result<Bytes> {
+        let mut buffer = Vec::with_capacity(len);
+        if self.read_cached(&mut buffer, pos, len)? {
+            return Ok(Bytes::from(buffer));
+        }
+        let this = self.clone();
+        engine::to_the_end(async move {
+            while buffer.len() < len {
+                let at = pos + buffer.len() as u64;
+                let got = match &this.0.handle {
+                    Handle::Ring(file) => file.read(&mut buffer, at, len).await?,
+                    Handle::Pool(file) => file.read(&mut buffer, at, len).await?,
+                };
+                if got == 0 {
+                    break;
+                }
+            }
+            Ok(Bytes::from(buffer))
+        })
+        .await
+    }
+
+    /// What is at `pos`, if all of it (up to the end of the file) is in the page cache: costs one system call and
+    /// never waits for the disk. `None` when any of it is not, or the file system cannot say.
+    pub fn try_read_cached(&self, pos: u64, len: usize) -> Option<Bytes> {
+        let mut buffer = Vec::with_capacity(len);
+        match self.read_cached(&mut buffer, pos, len) {
+            Ok(true) => Some(Bytes::from(buffer)),
+            Ok(false) | Err(_) => None,
+        }
+    }
+
+    /// Fills `buffer` up to `len` from the page cache; true when nothing more is to be had from anywhere.
+    fn read_cached(&self, buffer: &mut Vec<u8>, pos: u64, len: usize) -> io::Result<bool> {
+        while buffer.len() < len && !self.0.no_cached_reads.get() {
+            let fd = match &self.0.handle {
+                Handle::Ring(file) => file.fd(),
+                Handle::Pool(file) => file.fd(),
+            };
+            match raw::read_nowait(fd, buffer, pos + buffer.len() as u64, len) {
+                Ok(0) => return Ok(true),
+                Ok(_) => counters::CACHED_READS.add(1),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    self.0.no_cached_reads.set(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(buffer.len() >= len)
+    }
+
+    /// Makes durable all writes that completed before this call: their bytes and the file size they need.
+    /// After an error nothing is known about them any more: the log directory has failed.
+    pub async fn sync_data(&self) -> io::Result<()> {
+        let this = self.clone();
+        let mark = match &self.0.track {
+            Some((recorder, node)) => Some(recorder.sync_begin(*node)?),
+            None => None,
+        };
+        engine::to_the_end(async move {
+            match &this.0.handle {
+                Handle::Ring(file) => file.sync_data().await,
+                Handle::Pool(file) => file.sync_data().await,
+            }?;
+            if let (Some((recorder, node)), Some(mark)) = (&this.0.track, mark) {
+                while recorder.syncs_are_held() {
+                    super::sleep(std::time::Duration::from_millis(1)).await;
+                }
+                recorder.sync_end(*node, mark);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Closes the file once the last clone is gone; this clone is given up now.
+    pub fn close(self) {
+        drop(self);
+    }
+}

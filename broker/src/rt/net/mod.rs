@@ -1,0 +1,209 @@
+//! TCP of one shard. Owns sockets: listening with SO_REUSEPORT, accepting, reading, and sending slices without copying.
+//! Leaves framing, timeouts ([`super::timeout`]) and limits to `crate::net`.
+
+mod posix;
+mod send;
+mod uring;
+
+use super::{Engine, engine};
+use bytes::Bytes;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Connections the kernel queues for a listener before it turns clients away.
+const BACKLOG: i32 = 1024;
+/// An idle peer is asked after this time, then every tenth of it; a dead one is noticed after about two minutes.
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// A listening socket of one shard.
+pub struct TcpListener(Listener);
+
+enum Listener {
+    Uring(uring::Listener),
+    Posix(posix::Listener),
+}
+
+/// A socket on its way to another shard. `Send`.
+pub struct RawStream {
+    fd: OwnedFd,
+    peer: SocketAddr,
+}
+
+impl RawStream {
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+/// An established connection of one shard. Clones share the socket (`Rc`): one task may read while another writes.
+/// Two tasks must not read at once, nor two write. Closed when the last clone is dropped.
+#[derive(Clone)]
+pub struct TcpStream(Rc<Stream>);
+
+struct Stream {
+    kind: StreamKind,
+    peer: SocketAddr,
+}
+
+enum StreamKind {
+    Uring(uring::Stream),
+    Posix(posix::Stream),
+}
+
+impl TcpListener {
+    /// Binds and listens. With `reuse_port` every shard may bind the same address and the kernel spreads connections;
+    /// the caller binds it once without to learn that the port is free from others. Port 0 picks a free one.
+    pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            // `[::]` and `0.0.0.0` are then two listeners, on every distribution alike.
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(reuse_port)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener(match engine::current().engine {
+            Engine::Uring => Listener::Uring(uring::Listener::new(socket)),
+            Engine::Posix => Listener::Posix(posix::Listener::new(socket)?),
+        }))
+    }
+
+    /// The bound address, with the port the kernel picked.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            Listener::Uring(listener) => listener.local_addr(),
+            Listener::Posix(listener) => listener.local_addr(),
+        }
+    }
+
+    /// The next connection. Errors concern one connection or a passing shortage (`EMFILE`): the caller waits a little
+    /// and goes on. Dropping the future loses no connection.
+    pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        engine::yield_if_needed().await;
+        let (kind, peer) = match &self.0 {
+            Listener::Uring(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (StreamKind::Uring(stream), peer)
+            }
+            Listener::Posix(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (StreamKind::Posix(stream), peer)
+            }
+        };
+        let stream = TcpStream(Rc::new(Stream { kind, peer }));
+        let fd = stream.fd();
+        let socket = SockRef::from(&fd);
+        socket.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE)
+            .with_interval(KEEPALIVE / 10);
+        socket.set_tcp_keepalive(&keepalive)?;
+        Ok((stream, peer))
+    }
+}
+
+impl TcpStream {
+    /// Connects to `address` from this shard.
+    pub async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+        let kind = match engine::current().engine {
+            Engine::Uring => StreamKind::Uring(uring::Stream::connect(address).await?),
+            Engine::Posix => StreamKind::Posix(posix::Stream::connect(address).await?),
+        };
+        let stream = TcpStream(Rc::new(Stream { kind, peer: address }));
+        SockRef::from(&stream.fd()).set_tcp_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// The socket itself, to be moved to another shard; this handle is dropped after it.
+    pub fn to_raw(&self) -> io::Result<RawStream> {
+        Ok(RawStream {
+            fd: self.fd().try_clone_to_owned()?,
+            peer: self.0.peer,
+        })
+    }
+
+    /// Binds a socket to this shard.
+    pub fn from_raw(raw: RawStream) -> io::Result<TcpStream> {
+        let kind = match engine::current().engine {
+            Engine::Uring => StreamKind::Uring(uring::Stream::new(raw.fd)),
+            Engine::Posix => StreamKind::Posix(posix::Stream::new(raw.fd)?),
+        };
+        Ok(TcpStream(Rc::new(Stream { kind, peer: raw.peer })))
+    }
+
+    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match &self.0.kind {
+            StreamKind::Uring(stream) => stream.as_fd(),
+            StreamKind::Posix(stream) => stream.as_fd(),
+        }
+    }
+
+    /// The other end's address.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.0.peer
+    }
+
+    /// This end's address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        let address = SockRef::from(&self.fd()).local_addr()?;
+        address
+            .as_socket()
+            .ok_or_else(|| io::Error::other("not an IP socket"))
+    }
+
+    /// Reads what is there, at least one byte; 0 when the peer has finished sending. Dropping it loses nothing.
+    pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        engine::yield_if_needed().await;
+        match &self.0.kind {
+            StreamKind::Uring(stream) => stream.read(buffer).await,
+            StreamKind::Posix(stream) => stream.read(buffer).await,
+        }
+    }
+
+    /// Fills `buffer`; `UnexpectedEof` when the peer finishes before. Dropping it loses what was read.
+    pub async fn read_exact(&self, buffer: &mut [u8]) -> io::Result<()> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..]).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                got => filled += got,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends all slices in order, straight from where they lie. After a dropped or failed call an unknown part was
+    /// sent: the connection is of no further use.
+    pub async fn write_all(&self, slices: &[Bytes]) -> io::Result<()> {
+        let mut cursor = send::Cursor::new(slices);
+        while !cursor.is_done() {
+            engine::yield_if_needed().await;
+            match &self.0.kind {
+                StreamKind::Uring(stream) => stream.send_some(&mut cursor).await?,
+                StreamKind::Posix(stream) => stream.send_some(&mut cursor).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more will be sent; the peer reads 0. Reading goes on.
+    pub fn shutdown(&self) -> io::Result<()> {
+        SockRef::from(&self.fd()).shutdown(Shutdown::Write)
+    }
+
+    /// Ends both directions now: a task that reads this socket sees the end, a writer an error.
+    pub fn abort(&self) -> io::Result<()> {
+        SockRef::from(&self.fd()).shutdown(Shutdown::Both)
+    }
+}
+
+impl std::fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TcpStream({})", self.0.peer)
+    }
+}
