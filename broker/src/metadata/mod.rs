@@ -1,1 +1,302 @@
 //! Cluster metadata as pure functions: records, the image they build, and the decisions that make new records.
+//!
+//! ```text
+//! Request + image + Given ──decide──▶ Outcome { records, reply }      records ──apply──▶ image
+//! ```
+//!
+//! Owns what a valid change is and what it is answered. Time, ids and defaults come in as [`Given`]; committing records
+//! and answering after the commit is `quorum/`'s part, the wire is `api/`'s.
+
+mod assign;
+mod brokers;
+mod configs;
+mod election;
+#[cfg(test)]
+mod fixtures;
+pub mod image;
+mod partitions;
+mod producer_ids;
+pub mod record;
+mod rules;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use protocol::error_code::ErrorCode;
+use protocol::ids::{NodeId, ProducerId, TopicId};
+
+pub use image::{Broker, ImageDiff, MetadataImage, PartitionImage, TopicImage, is_internal};
+pub use producer_ids::BLOCK_LEN;
+pub use record::{Endpoint, Record};
+
+/// What a decision may know beside the image: nothing here is read from a clock or a dice inside.
+pub struct Given<'a> {
+    /// Wall clock, milliseconds since 1970.
+    pub now_ms: i64,
+    /// Random 16 bytes at every call: ids of new topics.
+    pub fresh_id: &'a mut dyn FnMut() -> [u8; 16],
+    pub defaults: &'a Defaults,
+}
+
+/// What a topic gets that does not say otherwise (`num.partitions`, `default.replication.factor`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    pub partitions: i32,
+    pub replication_factor: i16,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Defaults {
+            partitions: 1,
+            replication_factor: 1,
+        }
+    }
+}
+
+/// Why one item of a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemError {
+    pub code: ErrorCode,
+    /// For a person; names the item and what would be right.
+    pub message: String,
+}
+
+impl ItemError {
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        ItemError {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// A change somebody asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Request {
+    CreateTopics {
+        topics: Vec<NewTopic>,
+        validate_only: bool,
+    },
+    DeleteTopics(Vec<TopicRef>),
+    CreatePartitions {
+        topics: Vec<MorePartitions>,
+        validate_only: bool,
+    },
+    /// IncrementalAlterConfigs.
+    AlterConfigs {
+        resources: Vec<AlterResource>,
+        validate_only: bool,
+    },
+    AllocateProducerIds {
+        node: NodeId,
+    },
+    RegisterBroker(Registration),
+    /// Lets a registered broker serve and lead, or takes that away.
+    FenceBroker {
+        node: NodeId,
+        fenced: bool,
+    },
+    /// New advertised addresses of a running broker, by listener name; listeners not named keep theirs.
+    UpdateListeners {
+        node: NodeId,
+        listeners: Vec<Endpoint>,
+    },
+    /// Dynamic properties of one broker, or (no node) of every broker.
+    SetDynamicConfigs {
+        node: Option<NodeId>,
+        set: BTreeMap<String, String>,
+        unset: Vec<String>,
+    },
+}
+
+/// The answer to a [`Request`], variant for variant, items in the order of the request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    CreateTopics(Vec<TopicReply<Created>>),
+    DeleteTopics(Vec<TopicReply<Deleted>>),
+    CreatePartitions(Vec<TopicReply<()>>),
+    AlterConfigs(Vec<ResourceReply>),
+    AllocateProducerIds(Result<ProducerIdBlock, ItemError>),
+    RegisterBroker(Result<Registered, ItemError>),
+    FenceBroker(Result<(), ItemError>),
+    UpdateListeners(Result<Updated<Vec<Endpoint>>, ItemError>),
+    SetDynamicConfigs(Result<Updated<BTreeMap<String, String>>, ItemError>),
+}
+
+/// The answer for one topic of a request, by the name it was asked with (its id where it was asked by id).
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicReply<T> {
+    /// Empty when the topic was named by an id nobody knows.
+    pub name: Arc<str>,
+    pub result: Result<T, ItemError>,
+}
+
+/// CreateTopics: one topic to create.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct NewTopic {
+    pub name: String,
+    /// -1: the default, or given by `assignments`.
+    pub partitions: i32,
+    /// -1: the default, or given by `assignments`.
+    pub replication_factor: i16,
+    /// (partition, replicas) placed by hand; empty: we place.
+    pub assignments: Vec<(i32, Vec<NodeId>)>,
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// CreateTopics: what was (or with `validate_only` would be) created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    pub id: TopicId,
+    pub partitions: i32,
+    pub replication_factor: i16,
+    /// What was set on the topic; defaults are not here.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// DeleteTopics: by name or by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TopicRef {
+    Name(String),
+    Id(TopicId),
+}
+
+/// DeleteTopics: what is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    pub id: TopicId,
+}
+
+/// CreatePartitions: the new total of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MorePartitions {
+    pub name: String,
+    /// Partitions the topic shall have in all.
+    pub count: i32,
+    /// Replicas of each new partition, placed by hand; none: we place.
+    pub assignments: Option<Vec<Vec<NodeId>>>,
+}
+
+/// What a property is set on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Resource {
+    Topic(String),
+    Broker(NodeId),
+    /// Every broker: Kafka's broker resource with an empty name.
+    Cluster,
+}
+
+/// AlterConfigs: what to change on one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterResource {
+    pub resource: Resource,
+    pub changes: Vec<ConfigChange>,
+}
+
+/// AlterConfigs: one change of one property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigChange {
+    pub name: String,
+    pub op: ConfigOp,
+    /// Not looked at for [`ConfigOp::Delete`].
+    pub value: Option<String>,
+}
+
+/// What a [`ConfigChange`] does. Append and subtract are for properties that are lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigOp {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl ConfigOp {
+    /// From the wire's `config_operation` (KIP-339).
+    pub fn from_wire(op: i8) -> Option<ConfigOp> {
+        Some(match op {
+            0 => ConfigOp::Set,
+            1 => ConfigOp::Delete,
+            2 => ConfigOp::Append,
+            3 => ConfigOp::Subtract,
+            _ => return None,
+        })
+    }
+}
+
+/// AlterConfigs: the answer for one resource; all of its changes were made, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceReply {
+    pub resource: Resource,
+    pub result: Result<(), ItemError>,
+}
+
+/// Producer ids for one broker to hand out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIdBlock {
+    pub first: ProducerId,
+    pub len: i64,
+}
+
+/// A broker that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    pub node: NodeId,
+    /// Random per process start.
+    pub incarnation_id: [u8; 16],
+    /// Id of its log directory.
+    pub directory_id: [u8; 16],
+    pub cluster_id: Arc<str>,
+    pub rack: Option<Arc<str>>,
+    /// True: it may not lead or serve until [`Request::FenceBroker`] says so.
+    pub fenced: bool,
+    /// Advertised addresses.
+    pub listeners: Vec<Endpoint>,
+}
+
+/// RegisterBroker: the broker's place in the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    pub epoch: i64,
+}
+
+/// A value as it is now in force, and whether this request changed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Updated<T> {
+    pub value: T,
+    pub changed: bool,
+}
+
+/// What a request comes to: records to commit (none for a refusal, a no-op or `validate_only`), and the answer that may
+/// leave once they are committed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    pub records: Vec<Record>,
+    pub reply: Reply,
+}
+
+/// Decides one request against one image. The table of requests; each noun has its file.
+pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -> Outcome {
+    match request {
+        Request::CreateTopics {
+            topics,
+            validate_only,
+        } => topics::create(image, given, topics, *validate_only),
+        Request::DeleteTopics(topics) => topics::delete(image, topics),
+        Request::CreatePartitions {
+            topics,
+            validate_only,
+        } => partitions::create(image, topics, *validate_only),
+        Request::AlterConfigs {
+            resources,
+            validate_only,
+        } => configs::alter(image, resources, *validate_only),
+        Request::AllocateProducerIds { node } => producer_ids::allocate(image, *node),
+        Request::RegisterBroker(registration) => brokers::register(image, registration),
+        Request::FenceBroker { node, fenced } => brokers::fence(image, *node, *fenced),
+        Request::UpdateListeners { node, listeners } => brokers::update_listeners(image, *node, listeners),
+        Request::SetDynamicConfigs { node, set, unset } => configs::set_dynamic(image, *node, set, unset),
+    }
+}
