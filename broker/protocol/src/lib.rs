@@ -2,6 +2,7 @@
 //! batches, and the property tables. No runtime, no IO.
 
 pub mod api_key;
+pub mod coordinator_records;
 pub mod error_code;
 pub mod frame;
 pub mod ids;
