@@ -6,8 +6,10 @@ pub mod coordinator_records;
 pub mod error_code;
 pub mod frame;
 pub mod ids;
+pub mod listener;
 pub mod messages;
 pub mod primitives;
+pub mod properties;
 pub mod record;
 pub mod schema;
 

@@ -1,0 +1,50 @@
+//! The topics' properties: one row each, with the broker property that gives the default.
+
+use super::Effect::{Accepted, NotYet, Served};
+use super::Kind::{Boolean, Double, Int, List, Long, String};
+use super::Range::{Any, AtLeast, Between, OneOf};
+use super::Scope::ClusterWide;
+use super::{Property, TopicProperty};
+
+/// Kafka's topic properties and Millrace's own (`flush.policy`), by name.
+#[rustfmt::skip]
+pub(super) const TOPIC: &[TopicProperty] = &[
+    TopicProperty { property: Property { name: "cleanup.policy", kind: List, default: Some("delete"), range: OneOf(&["compact", "delete"]), scope: ClusterWide, effect: Served, doc: "What happens to old records: delete. compact is not served yet." }, broker: Some("log.cleanup.policy") },
+    TopicProperty { property: Property { name: "compression.gzip.level", kind: Int, default: Some("-1"), range: Between(-1, 9), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("compression.gzip.level") },
+    TopicProperty { property: Property { name: "compression.lz4.level", kind: Int, default: Some("9"), range: Between(1, 17), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("compression.lz4.level") },
+    TopicProperty { property: Property { name: "compression.type", kind: String, default: Some("producer"), range: OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), scope: ClusterWide, effect: Served, doc: "The compression a topic's batches must have: producer keeps what the producer chose. Others are not served yet." }, broker: Some("compression.type") },
+    TopicProperty { property: Property { name: "compression.zstd.level", kind: Int, default: Some("3"), range: Between(-131072, 22), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("compression.zstd.level") },
+    TopicProperty { property: Property { name: "delete.retention.ms", kind: Long, default: Some("86400000"), range: AtLeast(0), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.cleaner.delete.retention.ms") },
+    TopicProperty { property: Property { name: "errors.deadletterqueue.group.enable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "file.delete.delay.ms", kind: Long, default: Some("60000"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "How long a deleted segment's file stays on disk under another name." }, broker: Some("log.segment.delete.delay.ms") },
+    TopicProperty { property: Property { name: "flush.messages", kind: Long, default: Some("9223372036854775807"), range: AtLeast(1), scope: ClusterWide, effect: Accepted, doc: "Every acknowledged record is synced (`flush.policy`), so there is no interval." }, broker: Some("log.flush.interval.messages") },
+    TopicProperty { property: Property { name: "flush.ms", kind: Long, default: Some("9223372036854775807"), range: AtLeast(0), scope: ClusterWide, effect: Accepted, doc: "Every acknowledged record is synced (`flush.policy`), so there is no interval." }, broker: Some("log.flush.interval.ms") },
+    TopicProperty { property: Property { name: "follower.replication.throttled.replicas", kind: List, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "index.interval.bytes", kind: Int, default: Some("4096"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Bytes of records between two entries of an index." }, broker: Some("log.index.interval.bytes") },
+    TopicProperty { property: Property { name: "leader.replication.throttled.replicas", kind: List, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "local.retention.bytes", kind: Long, default: Some("-2"), range: AtLeast(-2), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.local.retention.bytes") },
+    TopicProperty { property: Property { name: "local.retention.ms", kind: Long, default: Some("-2"), range: AtLeast(-2), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.local.retention.ms") },
+    TopicProperty { property: Property { name: "max.compaction.lag.ms", kind: Long, default: Some("9223372036854775807"), range: AtLeast(1), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.cleaner.max.compaction.lag.ms") },
+    TopicProperty { property: Property { name: "max.decompressed.message.bytes", kind: Int, default: Some("2147483639"), range: Between(1, 2147483639), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("max.decompressed.message.bytes") },
+    TopicProperty { property: Property { name: "max.message.bytes", kind: Int, default: Some("1048588"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Largest batch that a producer may send." }, broker: Some("message.max.bytes") },
+    TopicProperty { property: Property { name: "message.timestamp.after.max.ms", kind: Long, default: Some("3600000"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "How far in the future a record's timestamp may lie." }, broker: Some("log.message.timestamp.after.max.ms") },
+    TopicProperty { property: Property { name: "message.timestamp.before.max.ms", kind: Long, default: Some("9223372036854775807"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "How far in the past a record's timestamp may lie." }, broker: Some("log.message.timestamp.before.max.ms") },
+    TopicProperty { property: Property { name: "message.timestamp.type", kind: String, default: Some("CreateTime"), range: OneOf(&["CreateTime", "LogAppendTime"]), scope: ClusterWide, effect: Served, doc: "Whose clock dates a record: CreateTime (the producer's) or LogAppendTime (the broker's)." }, broker: Some("log.message.timestamp.type") },
+    TopicProperty { property: Property { name: "min.cleanable.dirty.ratio", kind: Double, default: Some("0.5"), range: Between(0, 1), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.cleaner.min.cleanable.ratio") },
+    TopicProperty { property: Property { name: "min.compaction.lag.ms", kind: Long, default: Some("0"), range: AtLeast(0), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.cleaner.min.compaction.lag.ms") },
+    TopicProperty { property: Property { name: "min.insync.replicas", kind: Int, default: Some("1"), range: AtLeast(1), scope: ClusterWide, effect: Served, doc: "In-sync replicas that acks=all needs." }, broker: Some("min.insync.replicas") },
+    TopicProperty { property: Property { name: "preallocate", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.preallocate") },
+    TopicProperty { property: Property { name: "remote.copy.lag.bytes", kind: Long, default: Some("-1"), range: AtLeast(-1), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.remote.copy.lag.bytes") },
+    TopicProperty { property: Property { name: "remote.copy.lag.ms", kind: Long, default: Some("0"), range: AtLeast(-1), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.remote.copy.lag.ms") },
+    TopicProperty { property: Property { name: "remote.log.copy.disable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "remote.log.delete.on.disable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "remote.storage.enable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "retention.bytes", kind: Long, default: Some("-1"), range: Any, scope: ClusterWide, effect: Served, doc: "Size of a partition above which its oldest segments are deleted; -1 is no limit." }, broker: Some("log.retention.bytes") },
+    TopicProperty { property: Property { name: "retention.ms", kind: Long, default: Some("604800000"), range: AtLeast(-1), scope: ClusterWide, effect: Served, doc: "How long records are kept, in milliseconds; -1 is forever. Wins over minutes and hours." }, broker: Some("log.retention.ms") },
+    TopicProperty { property: Property { name: "segment.bytes", kind: Int, default: Some("1073741824"), range: AtLeast(1048576), scope: ClusterWide, effect: Served, doc: "Size at which a segment is closed and a new one started." }, broker: Some("log.segment.bytes") },
+    TopicProperty { property: Property { name: "segment.index.bytes", kind: Int, default: Some("10485760"), range: AtLeast(4), scope: ClusterWide, effect: Served, doc: "Largest size of an index file; a full index closes its segment." }, broker: Some("log.index.size.max.bytes") },
+    TopicProperty { property: Property { name: "segment.jitter.ms", kind: Long, default: Some("0"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Spread taken off a segment's age limit, so that many do not roll at once; wins over log.roll.jitter.hours." }, broker: Some("log.roll.jitter.ms") },
+    TopicProperty { property: Property { name: "segment.ms", kind: Long, default: Some("604800000"), range: AtLeast(1), scope: ClusterWide, effect: Served, doc: "Age at which a segment is closed, in milliseconds; wins over log.roll.hours." }, broker: Some("log.roll.ms") },
+    TopicProperty { property: Property { name: "unclean.leader.election.enable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: Served, doc: "Whether a replica that is not in sync may lead, losing records; with one replica it never comes up." }, broker: Some("unclean.leader.election.enable") },
+    TopicProperty { property: Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record of this topic is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." }, broker: Some("flush.policy") },
+];
