@@ -1,0 +1,150 @@
+//! Kafka as its users see it: kcat, inside the cluster (a pod) or outside of it.
+//!
+//! Owns how kcat is called. It is built on librdkafka, so nothing here shares code with the broker.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::kubectl::{Kubectl, output_of, output_with_input};
+
+/// Where kcat runs.
+#[derive(Clone, Debug)]
+pub(crate) enum Kcat {
+    /// In this pod, made from the client image.
+    Pod { kubectl: Kubectl, pod: String },
+    /// On this machine, by the given program and arguments, outside the cluster's networks.
+    Outside { prefix: Vec<String> },
+}
+
+/// One record as kcat prints it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) value: String,
+}
+
+impl Kcat {
+    /// kcat with arguments; not started yet.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        match self {
+            Kcat::Pod { kubectl, pod } => {
+                let mut all = vec!["exec", "--quiet", "-i", pod, "--", "kcat"];
+                all.extend(arguments);
+                kubectl.command(&all)
+            }
+            Kcat::Outside { prefix } => {
+                let mut command = Command::new(&prefix[0]);
+                command.args(&prefix[1..]).arg("kcat").args(arguments);
+                command
+            }
+        }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<String> {
+        output_of(
+            self.command(arguments).stdin(Stdio::null()),
+            &format!("kcat {}", arguments.join(" ")),
+        )
+    }
+
+    /// `kcat -L`: brokers and topics, as JSON.
+    pub(crate) fn metadata(&self, bootstrap: &str) -> Result<Value> {
+        serde_json::from_str(&self.run(&["-b", bootstrap, "-L", "-J", "-m", "10"])?)
+            .context("kcat -L -J is not JSON")
+    }
+
+    /// Number of partitions that the topic has, for this client; 0 if it knows no such topic.
+    pub(crate) fn partitions(&self, bootstrap: &str, topic: &str) -> Result<usize> {
+        let metadata = self.metadata(bootstrap)?;
+        let topics = metadata["topics"]
+            .as_array()
+            .context("kcat -L -J has no topics")?;
+        Ok(topics
+            .iter()
+            .find(|found| found["topic"] == topic)
+            .and_then(|found| found["partitions"].as_array())
+            .map_or(0, Vec::len))
+    }
+
+    /// Produces one record per line with acks=all; succeeds when each one is acknowledged.
+    pub(crate) fn produce(&self, bootstrap: &str, topic: &str, lines: &[String]) -> Result<()> {
+        let arguments = [
+            "-b",
+            bootstrap,
+            "-P",
+            "-t",
+            topic,
+            "-X",
+            "acks=all",
+            "-X",
+            "message.timeout.ms=30000",
+        ];
+        output_with_input(
+            &mut self.command(&arguments),
+            &(lines.join("\n") + "\n"),
+            "kcat -P",
+        )?;
+        Ok(())
+    }
+
+    /// Everything in the topic, from the beginning to its present end, sorted by partition and offset.
+    pub(crate) fn consume(&self, bootstrap: &str, topic: &str) -> Result<Vec<Record>> {
+        let text = self.run(&[
+            "-b",
+            bootstrap,
+            "-C",
+            "-t",
+            topic,
+            "-o",
+            "beginning",
+            "-e",
+            "-q",
+            "-f",
+            FORMAT,
+        ])?;
+        records(&text)
+    }
+
+    /// Joins the group, takes the next `count` records, commits, leaves.
+    pub(crate) fn consume_in_group(
+        &self,
+        bootstrap: &str,
+        group: &str,
+        topic: &str,
+        count: usize,
+    ) -> Result<Vec<Record>> {
+        let count = count.to_string();
+        let earliest = "auto.offset.reset=earliest";
+        let text = self.run(&[
+            "-b", bootstrap, "-q", "-c", &count, "-X", earliest, "-f", FORMAT, "-G", group, topic,
+        ])?;
+        records(&text)
+    }
+}
+
+const FORMAT: &str = "%p %o %s\\n";
+
+fn records(text: &str) -> Result<Vec<Record>> {
+    let mut records = text.lines().map(record).collect::<Result<Vec<_>>>()?;
+    records.sort();
+    Ok(records)
+}
+
+fn record(line: &str) -> Result<Record> {
+    let mut parts = line.splitn(3, ' ');
+    let (Some(partition), Some(offset), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
+        bail!("kcat printed {line:?}, not a record");
+    };
+    let partition = partition
+        .parse()
+        .with_context(|| format!("partition in {line:?}"))?;
+    let offset = offset.parse().with_context(|| format!("offset in {line:?}"))?;
+    Ok(Record {
+        partition,
+        offset,
+        value: value.to_owned(),
+    })
+}
