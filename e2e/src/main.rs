@@ -29,7 +29,11 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match run(&arguments) {
+    let result = match arguments.split_first() {
+        Some((first, names)) if first == "--check" => choose(names).map(|_| true),
+        _ => run(&arguments),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
