@@ -18,6 +18,8 @@ pub(crate) struct Broker {
     http: u16,
     settings: Vec<String>,
     environment: Vec<(String, String)>,
+    /// Size of a tmpfs that the broker alone sees in place of its data directory.
+    small_disk: Option<String>,
 }
 
 /// A port nobody listens on at this moment.
@@ -32,7 +34,16 @@ impl Broker {
         let port = free_port();
         let mut all = vec![format!("listeners=PLAINTEXT://127.0.0.1:{port}")];
         all.extend(settings.iter().map(|setting| (*setting).to_string()));
-        Broker::launch(port, all, Vec::new())
+        Broker::launch(port, all, Vec::new(), None)
+    }
+
+    /// A broker whose data lies on a tmpfs of this size, mounted in a mount namespace of its own; needs root. What is on
+    /// it is gone when the broker ends.
+    pub(crate) fn on_small_disk(size: &str, settings: &[&str]) -> Broker {
+        let port = free_port();
+        let mut all = vec![format!("listeners=PLAINTEXT://127.0.0.1:{port}")];
+        all.extend(settings.iter().map(|setting| (*setting).to_string()));
+        Broker::launch(port, all, Vec::new(), Some(size.to_string()))
     }
 
     /// A broker that is told nothing but environment variables, as a Docker user does; `port` is where it is reached.
@@ -41,10 +52,15 @@ impl Broker {
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()))
             .collect();
-        Broker::launch(port, Vec::new(), variables)
+        Broker::launch(port, Vec::new(), variables, None)
     }
 
-    fn launch(port: u16, settings: Vec<String>, environment: Vec<(String, String)>) -> Broker {
+    fn launch(
+        port: u16,
+        settings: Vec<String>,
+        environment: Vec<(String, String)>,
+        small_disk: Option<String>,
+    ) -> Broker {
         let dir = TempDir::new().expect("a folder for the data");
         let mut broker = Broker {
             child: None,
@@ -53,6 +69,7 @@ impl Broker {
             http: free_port(),
             settings,
             environment,
+            small_disk,
         };
         broker.spawn();
         broker
@@ -64,8 +81,23 @@ impl Broker {
             .append(true)
             .open(self.log_path())
             .expect("a file for the broker's log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millrace-broker"));
-        command.env_clear().envs(self.environment.iter().cloned());
+        let binary = env!("CARGO_BIN_EXE_millrace-broker");
+        let mut command = match &self.small_disk {
+            None => Command::new(binary),
+            Some(size) => {
+                std::fs::create_dir_all(self.data()).expect("a mount point");
+                let script = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec {binary} \"$@\"");
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+                    .arg(self.data());
+                command
+            }
+        };
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .envs(self.environment.iter().cloned());
         for own in [
             format!("log.dirs={}", self.data().display()),
             format!("http.listener=127.0.0.1:{}", self.http),

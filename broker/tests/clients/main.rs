@@ -2,6 +2,7 @@
 //! 2.5), and the Python package of the examples, so that our own codec cannot hide its own bugs.
 //! Run by `make clients`, which prepares what these tests need in `$MILLRACE_CACHE/clients`.
 
+mod bad_input;
 mod broker;
 mod commits;
 mod console;
