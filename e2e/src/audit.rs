@@ -15,11 +15,8 @@ pub(crate) struct Request {
     pub(crate) user: String,
     /// Name of the pod whose token was used, when the user is a service account.
     pub(crate) pod: String,
-    pub(crate) group: String,
     /// With the subresource: `pods/status`.
     pub(crate) resource: String,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
     pub(crate) code: u64,
     /// As the API server wrote it: RFC 3339 in UTC with microseconds, so text order is time order.
     pub(crate) time: String,
@@ -55,10 +52,7 @@ fn request(event: &Value) -> Request {
         verb: text(&event["verb"]),
         user: text(&event["user"]["username"]),
         pod: text(&event["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
-        group: text(&target["apiGroup"]),
         resource,
-        namespace: text(&target["namespace"]),
-        name: text(&target["name"]),
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
         time: text(&event["stageTimestamp"]),
     }

@@ -43,6 +43,35 @@ impl Kcat {
         }
     }
 
+    /// A topic's configuration value, as an admin client reads it. Only in a pod.
+    pub(crate) fn topic_config(&self, bootstrap: &str, topic: &str, key: &str) -> Result<String> {
+        Ok(self
+            .topic_config_program(&[bootstrap, topic, key])?
+            .trim()
+            .to_owned())
+    }
+
+    /// Sets it, as somebody else's admin client does. Only in a pod.
+    pub(crate) fn set_topic_config(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<()> {
+        self.topic_config_program(&[bootstrap, topic, key, value])
+            .map(drop)
+    }
+
+    fn topic_config_program(&self, arguments: &[&str]) -> Result<String> {
+        let Kcat::Pod { kubectl, pod } = self else {
+            bail!("the admin client is in the client image only")
+        };
+        let mut all = vec!["exec", "--quiet", pod, "--", "topic-config"];
+        all.extend(arguments);
+        kubectl.run(&all)
+    }
+
     fn run(&self, arguments: &[&str]) -> Result<String> {
         output_of(
             self.command(arguments).stdin(Stdio::null()),

@@ -27,10 +27,6 @@ impl Kubectl {
         }
     }
 
-    pub(crate) fn in_namespace(&self, namespace: &str) -> Kubectl {
-        Kubectl::new(self.prefix.clone(), namespace)
-    }
-
     /// A command that is not started yet: for long-running ones and for pipes.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.prefix[0]);

@@ -61,6 +61,11 @@ pub(crate) fn kubectl(cluster: &Cluster) -> Kubectl {
     cluster.kubectl(NAMESPACE)
 }
 
+/// The operator's name in the audit log.
+pub(crate) fn user() -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{DEPLOYMENT}")
+}
+
 /// The operator's running pods.
 pub(crate) fn pods(cluster: &Cluster) -> Result<Vec<Value>> {
     let pods = kubectl(cluster).list("pods", "app.kubernetes.io/name=millrace-operator")?;

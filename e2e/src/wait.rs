@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -18,11 +18,6 @@ pub(crate) fn until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> 
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
-}
-
-/// Like [`until`], for a plain yes or no.
-pub(crate) fn until_true(what: &str, deadline: Duration, mut ask: impl FnMut() -> bool) -> Result<()> {
-    until(what, deadline, || if ask() { Ok(()) } else { bail!("not yet") })
 }
 
 /// Asks again and again for the whole time, and fails at the first error: for what must stay as it is.

@@ -102,10 +102,6 @@ impl Own {
         self.run_dir.join("audit.jsonl")
     }
 
-    pub(crate) fn nodes(&self) -> &[Machine] {
-        &self.nodes
-    }
-
     pub(crate) fn node(&self, name: &str) -> Result<&Machine> {
         self.nodes
             .iter()

@@ -3,10 +3,19 @@
 //! Owns what surrounds a story: a namespace of its own, the report when it fails, and taking the namespace away.
 
 mod bare_pod;
+mod crd_rules;
+mod examples;
+mod first_cluster;
+mod given;
+mod io_uring;
+mod lease;
+mod pod_loss;
+mod quiet;
+mod topic_lifecycle;
 
 use std::cell::Cell;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::cluster::{Cluster, Images};
 use crate::kafka::Kcat;
@@ -27,14 +36,76 @@ pub(crate) struct Story {
     tell: fn(&Env<'_>) -> Result<()>,
 }
 
-pub(crate) const STORIES: &[Story] = &[Story {
-    name: "bare_pod",
-    about: "the broker image with KAFKA_* variables only, without the operator, serves kcat",
-    operator: false,
-    own_cluster: false,
-    pod_security: "restricted",
-    tell: bare_pod::tell,
-}];
+const fn story(name: &'static str, about: &'static str, tell: fn(&Env<'_>) -> Result<()>) -> Story {
+    Story {
+        name,
+        about,
+        operator: true,
+        own_cluster: false,
+        pod_security: "restricted",
+        tell,
+    }
+}
+
+impl Story {
+    const fn without_operator(mut self) -> Story {
+        self.operator = false;
+        self
+    }
+
+    const fn on_own_cluster(mut self) -> Story {
+        self.own_cluster = true;
+        self
+    }
+}
+
+pub(crate) const STORIES: &[Story] = &[
+    story(
+        "bare_pod",
+        "the broker image with KAFKA_* variables only serves kcat",
+        bare_pod::tell,
+    )
+    .without_operator(),
+    story(
+        "crd_rules",
+        "each rule of the custom resources passes one object and refuses one",
+        crd_rules::tell,
+    ),
+    story(
+        "examples",
+        "every example is accepted, every broken one is refused with the field named",
+        examples::tell,
+    ),
+    story(
+        "first_cluster",
+        "one file; clients inside and outside see the same records",
+        first_cluster::tell,
+    ),
+    story(
+        "topic_lifecycle",
+        "create, patch, scale, configs, drift, refusals, delete, retain",
+        topic_lifecycle::tell,
+    ),
+    story(
+        "pod_loss",
+        "pod deleted, broker killed: nothing acknowledged is lost",
+        pod_loss::tell,
+    )
+    .on_own_cluster(),
+    story(
+        "io_uring",
+        "used where allowed, done without where forbidden, and said so",
+        io_uring::tell,
+    )
+    .on_own_cluster(),
+    story(
+        "quiet",
+        "a settled operator writes nothing but its Lease",
+        quiet::tell,
+    )
+    .on_own_cluster(),
+    story("lease", "two operators never both write", lease::tell).on_own_cluster(),
+];
 
 /// How a story ended.
 pub(crate) enum Outcome {
@@ -103,6 +174,35 @@ impl Env<'_> {
     fn remove_namespace(&self) -> Result<()> {
         self.kubectl.delete("namespace", &self.namespace)?;
         self.kubectl.wait_gone("namespace", &self.namespace, seconds(90))
+    }
+
+    /// The same, looking at another namespace.
+    pub(crate) fn in_namespace(&self, namespace: &str) -> Env<'_> {
+        Env {
+            cluster: self.cluster,
+            images: self.images,
+            kubectl: self.cluster.kubectl(namespace),
+            namespace: namespace.to_owned(),
+            has_client: Cell::new(false),
+        }
+    }
+
+    /// Sends a signal to the first container of a pod, from its node.
+    pub(crate) fn signal(&self, pod: &str, signal: &str) -> Result<()> {
+        let Ok(own) = self.cluster.own() else {
+            bail!("signals are sent from a node, and this is not a cluster of our own")
+        };
+        let pod = self.kubectl.get("pod", pod)?;
+        let node = pod["spec"]["nodeName"]
+            .as_str()
+            .context("the pod is on no node")?;
+        let container = pod["status"]["containerStatuses"][0]["containerID"]
+            .as_str()
+            .context("it has no container")?;
+        let container = container.trim_start_matches("containerd://");
+        own.node(node)?
+            .run("ctr", &["-n", "k8s.io", "tasks", "kill", "-s", signal, container])
+            .map(drop)
     }
 
     /// kcat in a pod of the story's namespace, which is started at the first call.

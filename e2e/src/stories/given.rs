@@ -1,0 +1,72 @@
+//! What the stories start from: a cluster with a listener for inside and one for outside, and topics on it.
+//!
+//! Owns the manifests that several stories share, and waiting for them.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Env;
+use crate::wait::seconds;
+
+/// Name of the cluster in every story.
+pub(super) const CLUSTER: &str = "first";
+/// The pod of its only broker.
+pub(super) const POD: &str = "first-0";
+
+const MANIFEST: &str = "
+apiVersion: millrace.dev/v1alpha1
+kind: KafkaCluster
+metadata: {name: first}
+spec:
+  listeners:
+  - {name: plain, port: 9092, type: internal}
+  - {name: outside, port: 9094, type: nodeport}
+  storage: {type: persistent-claim, size: 1Gi}
+";
+
+/// A topic manifest with a few lines of its own spec.
+pub(super) fn topic(name: &str, spec: &str) -> String {
+    format!(
+        "\n---\napiVersion: millrace.dev/v1alpha1\nkind: KafkaTopic\nmetadata: {{name: {name}}}\n\
+         spec: {{clusterRef: {{name: {CLUSTER}}}, {spec}}}\n"
+    )
+}
+
+/// A cluster in the story's namespace that is Ready.
+pub(super) struct Given {
+    /// As the status tells it, ready to paste.
+    pub(super) inside: String,
+    pub(super) outside: String,
+}
+
+impl Given {
+    /// Applies the cluster together with further manifests, and waits until the cluster is Ready.
+    pub(super) fn cluster(env: &Env<'_>, more: &str) -> Result<Given> {
+        // Topics before their cluster, on purpose: the order must not matter.
+        env.kubectl.apply(&format!("{more}\n---\n{MANIFEST}"))?;
+        let cluster = env
+            .kubectl
+            .wait_condition("kafkacluster", CLUSTER, "Ready", "True", seconds(120))?;
+        Ok(Given {
+            inside: bootstrap(&cluster, "plain")?,
+            outside: bootstrap(&cluster, "outside")?,
+        })
+    }
+
+    pub(super) fn topic_ready(env: &Env<'_>, name: &str) -> Result<Value> {
+        env.kubectl
+            .wait_condition("kafkatopic", name, "Ready", "True", seconds(60))
+    }
+}
+
+fn bootstrap(cluster: &Value, listener: &str) -> Result<String> {
+    let listeners = cluster["status"]["listeners"]
+        .as_array()
+        .context("status.listeners is missing")?;
+    listeners
+        .iter()
+        .find(|found| found["name"] == *listener)
+        .and_then(|found| found["bootstrapServers"].as_str())
+        .map(str::to_owned)
+        .with_context(|| format!("no bootstrapServers of listener {listener} in {listeners:?}"))
+}
