@@ -299,7 +299,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "waits for the property tables"]
     fn the_table_of_topic_changes() {
         use ConfigOp::*;
         let invalid = Some(ErrorCode::InvalidConfig);
@@ -350,7 +349,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "waits for the property tables"]
     fn one_wrong_change_stops_all_changes_of_its_resource() {
         let image = with_topic("t");
         let changes = vec![
@@ -363,7 +361,6 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "waits for the property tables"]
     fn a_users_topic_cannot_be_compacted_yet_and_the_brokers_own_can() {
         let create = |name: &str| Request::CreateTopics {
             topics: vec![NewTopic {

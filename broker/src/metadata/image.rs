@@ -142,6 +142,13 @@ pub struct ImageDiff {
 }
 
 impl MetadataImage {
+    /// The same image with another leader of the metadata quorum.
+    #[must_use]
+    pub fn led_by(mut self, controller: Option<NodeId>) -> MetadataImage {
+        self.controller = controller;
+        self
+    }
+
     pub fn topic(&self, name: &str) -> Option<&Arc<TopicImage>> {
         self.topic_ids.get(name).and_then(|id| self.topics.get(id))
     }

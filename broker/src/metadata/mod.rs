@@ -18,6 +18,7 @@ mod partitions;
 mod producer_ids;
 pub mod record;
 mod rules;
+mod stopping;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use protocol::ids::{NodeId, ProducerId, TopicId};
 pub use image::{Broker, ImageDiff, MetadataImage, PartitionImage, TopicImage, is_internal};
 pub use producer_ids::BLOCK_LEN;
 pub use record::{Endpoint, Record};
+pub use stopping::{BlockingPartition, Stopping, stopping};
 
 /// What a decision may know beside the image: nothing here is read from a clock or a dice inside.
 pub struct Given<'a> {

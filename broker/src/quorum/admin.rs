@@ -1,0 +1,337 @@
+//! The gRPC service the operator asks (`broker/admin`): who is this broker, how is it, may it stop; and the few things
+//! the operator sets.
+//!
+//! Owns the checks of the target and the translation. Leaves answers about the data plane to a [`BrokerView`], which
+//! `node.rs` fills, and changes to the quorum. tonic and its socket are named here and in `network.rs` only.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::admin::v1;
+use protocol::ErrorCode;
+use protocol::ids::{NodeId, uuid_text};
+use tonic::{Request, Response, Status};
+
+use super::advertised;
+use super::handle::{Handle, Refused};
+use crate::metadata::{self, Endpoint, Reply};
+use crate::rt::control::sync::oneshot;
+use crate::rt::control::{ControlHandle, ControlTask};
+
+/// Partitions named in one CanStop answer.
+const MOST_BLOCKING: usize = 100;
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// A question to the data plane that may be asked from any thread at any time.
+pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
+
+/// What the service tells about this broker beside its metadata image. Filled by `node.rs`.
+pub struct BrokerView {
+    pub cluster_id: Arc<str>,
+    pub node: NodeId,
+    pub incarnation_id: [u8; 16],
+    /// The word for the engine, for example `uring`.
+    pub engine: &'static str,
+    /// One word: why this engine.
+    pub engine_reason: String,
+    /// One line for a person.
+    pub engine_detail: String,
+    pub shards: i32,
+    /// Hash over the effective static properties.
+    pub static_config_hash: String,
+    /// `min.insync.replicas` of topics that do not set it.
+    pub min_insync_replicas: usize,
+    pub state: Ask<BrokerState>,
+    /// Steps of the start that are not done, in words.
+    pub not_ready: Ask<Vec<String>>,
+    pub memory_bytes: Ask<u64>,
+    pub uptime: Ask<Duration>,
+}
+
+/// Where this broker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokerState {
+    Starting,
+    Recovering,
+    Running,
+    Stopping,
+}
+
+/// A running service.
+pub struct AdminServer {
+    /// Where it listens; the real port where port 0 was asked for.
+    pub address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: ControlTask<()>,
+}
+
+impl AdminServer {
+    /// Takes no new requests, lets those under way finish.
+    pub async fn stop(self) {
+        // Only fails when the server ended by itself.
+        let _ = self.stop.send(());
+        if let Err(error) = self.task.join().await {
+            tracing::warn!(%error, "the admin service did not stop cleanly");
+        }
+    }
+}
+
+/// Binds the address and serves. An address in use is an error at once.
+pub async fn serve(
+    control: &ControlHandle,
+    address: SocketAddr,
+    view: BrokerView,
+    quorum: Handle,
+) -> io::Result<AdminServer> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    let service = v1::admin_server::AdminServer::new(Service { view, quorum });
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = control.spawn(async move {
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let until = async {
+            // A dropped sender means stop, too.
+            let _ = stopped.await;
+        };
+        let server = tonic::transport::Server::builder().add_service(service);
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, until).await {
+            tracing::error!(%error, "the admin service ended");
+        }
+    });
+    Ok(AdminServer { address, stop, task })
+}
+
+struct Service {
+    view: BrokerView,
+    quorum: Handle,
+}
+
+impl Service {
+    /// A request for another broker or cluster must not be carried out here: addresses are re-used, forwards go astray.
+    fn check(&self, target: Option<&v1::Target>) -> Result<(), Status> {
+        let Some(target) = target else {
+            return Err(Status::invalid_argument(
+                "the request names no target (cluster id and node id)",
+            ));
+        };
+        if target.cluster_id == *self.view.cluster_id && target.node_id == self.view.node.0 {
+            return Ok(());
+        }
+        Err(Status::failed_precondition(format!(
+            "the request is for broker {} of cluster {}; this is broker {} of cluster {}",
+            target.node_id, target.cluster_id, self.view.node, self.view.cluster_id
+        )))
+    }
+
+    fn stopping(&self) -> metadata::Stopping {
+        metadata::stopping(
+            &self.quorum.image(),
+            self.view.node,
+            self.view.min_insync_replicas,
+        )
+    }
+
+    fn own_listeners(&self) -> Vec<Endpoint> {
+        let image = self.quorum.image();
+        image
+            .broker(self.view.node)
+            .map(|broker| broker.listeners.clone())
+            .unwrap_or_default()
+    }
+}
+
+#[tonic::async_trait]
+impl v1::admin_server::Admin for Service {
+    async fn identify(
+        &self,
+        _: Request<v1::IdentifyRequest>,
+    ) -> Result<Response<v1::IdentifyResponse>, Status> {
+        Ok(Response::new(v1::IdentifyResponse {
+            cluster_id: self.view.cluster_id.to_string(),
+            node_id: self.view.node.0,
+            version: VERSION.into(),
+        }))
+    }
+
+    async fn describe_broker(
+        &self,
+        request: Request<v1::DescribeBrokerRequest>,
+    ) -> Result<Response<v1::DescribeBrokerResponse>, Status> {
+        self.check(request.get_ref().target.as_ref())?;
+        let view = &self.view;
+        let held = self.stopping();
+        Ok(Response::new(v1::DescribeBrokerResponse {
+            engine: view.engine.into(),
+            engine_reason: view.engine_reason.clone(),
+            engine_detail: view.engine_detail.clone(),
+            state: wire_state((view.state)()).into(),
+            not_ready: (view.not_ready)(),
+            shards: view.shards,
+            partitions: held.replicas as i64,
+            leaders: held.leads as i64,
+            under_replicated: held.under_replicated as i64,
+            advertised_listeners: wire_listeners(&self.own_listeners()),
+            static_config_hash: view.static_config_hash.clone(),
+            memory_bytes: (view.memory_bytes)() as i64,
+            uptime_ms: (view.uptime)().as_millis() as i64,
+            version: VERSION.into(),
+            incarnation_id: uuid_text(&view.incarnation_id),
+        }))
+    }
+
+    async fn describe_cluster(
+        &self,
+        request: Request<v1::DescribeClusterRequest>,
+    ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
+        self.check(request.get_ref().target.as_ref())?;
+        let image = self.quorum.image();
+        let partitions = || image.topics.values().flat_map(|topic| topic.partitions.iter());
+        let brokers = image.brokers.values().map(|broker| v1::ClusterBroker {
+            node_id: broker.node.0,
+            fenced: broker.fenced,
+            rack: broker.rack.as_deref().unwrap_or("").into(),
+            listeners: wire_listeners(&broker.listeners),
+            incarnation_id: uuid_text(&broker.incarnation_id),
+            epoch: broker.epoch,
+        });
+        Ok(Response::new(v1::DescribeClusterResponse {
+            cluster_id: image.cluster_id.to_string(),
+            brokers: brokers.collect(),
+            controller_id: image.controller.map_or(-1, |node| node.0),
+            topics: image.topics.len() as i64,
+            partitions: image.partitions as i64,
+            offline_partitions: partitions()
+                .filter(|partition| partition.leader.is_none())
+                .count() as i64,
+            under_replicated_partitions: partitions()
+                .filter(|partition| partition.isr.len() < partition.replicas.len())
+                .count() as i64,
+            metadata_offset: image.offset as i64,
+        }))
+    }
+
+    async fn set_advertised_listeners(
+        &self,
+        request: Request<v1::SetAdvertisedListenersRequest>,
+    ) -> Result<Response<v1::SetAdvertisedListenersResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.target.as_ref())?;
+        let listeners = request
+            .listeners
+            .into_iter()
+            .map(own_endpoint)
+            .collect::<Result<Vec<_>, _>>()?;
+        let updated = advertised::set(&self.quorum, self.view.node, listeners)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(v1::SetAdvertisedListenersResponse {
+            listeners: wire_listeners(&updated.value),
+            changed: updated.changed,
+        }))
+    }
+
+    async fn set_dynamic_configs(
+        &self,
+        request: Request<v1::SetDynamicConfigsRequest>,
+    ) -> Result<Response<v1::SetDynamicConfigsResponse>, Status> {
+        let request = request.into_inner();
+        self.check(request.target.as_ref())?;
+        let change = metadata::Request::SetDynamicConfigs {
+            node: (!request.cluster_wide).then_some(self.view.node),
+            set: request.set.into_iter().collect::<BTreeMap<_, _>>(),
+            unset: request.unset,
+        };
+        match self.quorum.request(change, ANSWER_WITHIN).await.map_err(status)? {
+            Reply::SetDynamicConfigs(Ok(updated)) => Ok(Response::new(v1::SetDynamicConfigsResponse {
+                configs: updated.value.into_iter().collect(),
+                changed: updated.changed,
+            })),
+            Reply::SetDynamicConfigs(Err(error)) => Err(status(Refused {
+                code: error.code,
+                message: error.message,
+            })),
+            other => Err(Status::internal(format!("answered with {other:?}"))),
+        }
+    }
+
+    async fn can_stop(
+        &self,
+        request: Request<v1::CanStopRequest>,
+    ) -> Result<Response<v1::CanStopResponse>, Status> {
+        self.check(request.get_ref().target.as_ref())?;
+        let stopping = self.stopping();
+        let mut notes = Vec::new();
+        if stopping.only_here > 0 {
+            notes.push(format!(
+                "{} partitions have their only replica here and are away until the broker is back",
+                stopping.only_here
+            ));
+        }
+        let blocking = stopping
+            .blocking
+            .iter()
+            .take(MOST_BLOCKING)
+            .map(|blocking| v1::BlockingPartition {
+                topic: blocking.topic.to_string(),
+                partition: blocking.partition,
+                reason: blocking.reason.clone(),
+            });
+        Ok(Response::new(v1::CanStopResponse {
+            allowed: stopping.blocking.is_empty(),
+            blocking: blocking.collect(),
+            blocking_total: stopping.blocking.len() as i64,
+            notes,
+        }))
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn wire_state(state: BrokerState) -> v1::BrokerState {
+    match state {
+        BrokerState::Starting => v1::BrokerState::Starting,
+        BrokerState::Recovering => v1::BrokerState::Recovering,
+        BrokerState::Running => v1::BrokerState::Running,
+        BrokerState::Stopping => v1::BrokerState::Stopping,
+    }
+}
+
+fn wire_listeners(listeners: &[Endpoint]) -> HashMap<String, v1::HostPort> {
+    let address = |endpoint: &Endpoint| v1::HostPort {
+        host: endpoint.host.to_string(),
+        port: endpoint.port.into(),
+    };
+    listeners
+        .iter()
+        .map(|endpoint| (endpoint.name.to_string(), address(endpoint)))
+        .collect()
+}
+
+fn own_endpoint((name, address): (String, v1::HostPort)) -> Result<Endpoint, Status> {
+    let port = u16::try_from(address.port)
+        .ok()
+        .filter(|port| *port != 0)
+        .ok_or_else(|| {
+            Status::invalid_argument(format!("listener {name}: {} is not a port", address.port))
+        })?;
+    Ok(Endpoint {
+        name: name.into(),
+        host: address.host.into(),
+        port,
+    })
+}
+
+/// The caller's mistake, a state that passes, or ours: three kinds of gRPC status, always with the words.
+fn status(refused: Refused) -> Status {
+    let words = refused.to_string();
+    match refused.code {
+        ErrorCode::InvalidRequest | ErrorCode::InvalidConfig => Status::invalid_argument(words),
+        ErrorCode::RequestTimedOut => Status::deadline_exceeded(words),
+        ErrorCode::NotController => Status::unavailable(words),
+        ErrorCode::BrokerIdNotRegistered => Status::failed_precondition(words),
+        _ => Status::internal(words),
+    }
+}

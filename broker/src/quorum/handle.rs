@@ -1,0 +1,362 @@
+//! What the rest of the broker holds of the metadata quorum: submit a change, follow the image.
+//!
+//! Owns the bounded queue, deadlines, and the rule that the reply to a change leaves only after every subscriber has
+//! installed the image with that change. Leaves deciding and committing to `proposer.rs`.
+//!
+//! Everything here may be called from any thread and never waits: a shard wraps [`Handle::submit`] with its own doorbell.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use protocol::ids::NodeId;
+
+use super::types::Voter;
+use crate::metadata::{MetadataImage, Reply, Request};
+use crate::rt::control::sync::{mpsc, oneshot, watch};
+use crate::rt::control::{self, ControlHandle};
+use crate::rt::{Instant, now};
+
+/// Changes waiting to be decided; more are refused at once, and politely.
+pub(super) const QUEUE_LEN: usize = 1024;
+
+/// Why a whole request was not carried out (or, for [`ErrorCode::RequestTimedOut`], may or may not have been).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    pub code: ErrorCode,
+    /// For a person.
+    pub message: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Refused {
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> Refused {
+        Refused {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(super) fn stopping() -> Refused {
+        Refused::new(
+            ErrorCode::NotController,
+            "this broker's part of the metadata quorum is stopping",
+        )
+    }
+}
+
+/// Called once with the answer, on a thread of the control plane: it must not wait (ring a doorbell, send on a channel).
+pub type ReplyFn = Box<dyn FnOnce(Result<Reply, Refused>) + Send>;
+
+/// A new image, handed to every subscriber.
+#[derive(Clone)]
+pub struct ImageUpdate {
+    pub image: Arc<MetadataImage>,
+    /// Drop it when the image is installed. Whoever skips an image because a newer one is there drops both guards.
+    pub installed: InstalledGuard,
+}
+
+/// As long as one clone of it lives, replies to the changes in its image wait.
+#[derive(Clone)]
+pub struct InstalledGuard(#[expect(dead_code, reason = "its drop is what it is for")] Arc<Installing>);
+
+struct Installing {
+    number: u64,
+    installed: watch::Sender<u64>,
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        let number = self.number;
+        // The maximum suffices: an image contains the ones before it.
+        self.installed.send_if_modified(|highest| {
+            let newer = number > *highest;
+            *highest = number.max(*highest);
+            newer
+        });
+    }
+}
+
+/// Called with every new image, on a thread of the control plane, in order. It must not wait; images may be skipped by
+/// keeping only the latest.
+pub type Subscriber = Box<dyn Fn(ImageUpdate) + Send + Sync>;
+
+/// The latest image, and who wants to know.
+pub(super) struct Publisher {
+    latest: RwLock<Arc<MetadataImage>>,
+    /// Held while an image is handed out, so that every subscriber sees images in order.
+    turn: Mutex<Turn>,
+    installed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Turn {
+    number: u64,
+    subscribers: Vec<Subscriber>,
+}
+
+impl Publisher {
+    pub(super) fn new(image: MetadataImage) -> Publisher {
+        Publisher {
+            latest: RwLock::new(Arc::new(image)),
+            turn: Mutex::default(),
+            installed: watch::Sender::new(0),
+        }
+    }
+
+    pub(super) fn image(&self) -> Arc<MetadataImage> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands an image to every subscriber. The number is what [`Publisher::installed`] waits for.
+    pub(super) fn publish(&self, image: MetadataImage) -> u64 {
+        self.change(|_| image)
+    }
+
+    /// As [`Publisher::publish`], from the latest image.
+    pub(super) fn change(&self, change: impl FnOnce(&MetadataImage) -> MetadataImage) -> u64 {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let image = Arc::new(change(&self.image()));
+        *self.latest.write().unwrap_or_else(PoisonError::into_inner) = image.clone();
+        turn.number += 1;
+        let update = self.update(turn.number, image);
+        for subscriber in &turn.subscribers {
+            subscriber(update.clone());
+        }
+        turn.number
+    }
+
+    fn update(&self, number: u64, image: Arc<MetadataImage>) -> ImageUpdate {
+        let installing = Installing {
+            number,
+            installed: self.installed.clone(),
+        };
+        ImageUpdate {
+            image,
+            installed: InstalledGuard(Arc::new(installing)),
+        }
+    }
+
+    fn subscribe(&self, subscriber: Subscriber) {
+        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        subscriber(self.update(turn.number, self.image()));
+        turn.subscribers.push(subscriber);
+    }
+
+    /// Waits until every subscriber has installed image `number`.
+    pub(super) async fn installed(&self, number: u64) {
+        let mut installed = self.installed.subscribe();
+        // The sender lives as long as `self`.
+        let _ = installed.wait_for(|highest| *highest >= number).await;
+    }
+}
+
+/// One submitted request on its way: its answer is given once, by whoever comes first, the decision or the deadline.
+pub(super) struct Submitted {
+    pub(super) request: Request,
+    pub(super) slot: ReplySlot,
+}
+
+/// Where the answer goes.
+#[derive(Clone)]
+pub(super) struct ReplySlot(Arc<Mutex<Option<ReplyFn>>>);
+
+impl ReplySlot {
+    /// Answers, unless that was done already.
+    pub(super) fn answer(&self, answer: Result<Reply, Refused>) {
+        let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(reply) = reply {
+            reply(answer);
+        }
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+/// How the metadata quorum stands, for readiness, metrics and DescribeQuorum.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct QuorumState {
+    /// Who leads, as far as this broker knows.
+    pub leader: Option<Voter>,
+    pub term: u64,
+    pub voters: Vec<Voter>,
+    /// Index of the last entry in the log.
+    pub log_end: Option<u64>,
+    pub committed: Option<u64>,
+    pub applied: Option<u64>,
+    /// Index of the last entry in a snapshot.
+    pub snapshot: Option<u64>,
+    /// Why it will not work again before a restart, in words: its disk failed.
+    pub failed: Option<String>,
+}
+
+/// The metadata quorum, for any thread.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    queue: mpsc::Sender<Submitted>,
+    publisher: Arc<Publisher>,
+    state: watch::Receiver<QuorumState>,
+    control: ControlHandle,
+}
+
+impl Handle {
+    pub(super) fn new(
+        queue: mpsc::Sender<Submitted>,
+        publisher: Arc<Publisher>,
+        state: watch::Receiver<QuorumState>,
+        control: ControlHandle,
+    ) -> Handle {
+        Handle(Arc::new(Shared {
+            queue,
+            publisher,
+            state,
+            control,
+        }))
+    }
+
+    /// Asks for a change. The reply comes when the change is synced, applied and installed by every subscriber, or is
+    /// refused, or at the deadline (then the change may still happen). Never waits.
+    pub fn submit(&self, request: Request, deadline: Instant, reply: ReplyFn) {
+        let slot = ReplySlot(Arc::new(Mutex::new(Some(reply))));
+        let submitted = Submitted {
+            request,
+            slot: slot.clone(),
+        };
+        let refused = match self.0.queue.try_send(submitted) {
+            Ok(()) => {
+                self.0.control.spawn(expire(slot, deadline));
+                return;
+            }
+            Err(mpsc::error::TrySendError::Full(_)) => Refused::new(
+                ErrorCode::RequestTimedOut,
+                format!("{QUEUE_LEN} changes of metadata are waiting already; try again"),
+            ),
+            Err(mpsc::error::TrySendError::Closed(_)) => Refused::stopping(),
+        };
+        slot.answer(Err(refused));
+    }
+
+    /// [`Handle::submit`] for tasks of the control plane. Not for shards.
+    pub async fn request(&self, request: Request, within: Duration) -> Result<Reply, Refused> {
+        let (send, answer) = oneshot::channel();
+        let reply = Box::new(move |reply| {
+            // Nobody listens any more: then nobody needs the answer.
+            let _ = send.send(reply);
+        });
+        self.submit(request, now() + within, reply);
+        answer.await.unwrap_or_else(|_| Err(Refused::stopping()))
+    }
+
+    /// Calls `subscriber` with the latest image at once, and with every later one.
+    pub fn subscribe(&self, subscriber: Subscriber) {
+        self.0.publisher.subscribe(subscriber);
+    }
+
+    /// The latest image of this broker.
+    pub fn image(&self) -> Arc<MetadataImage> {
+        self.0.publisher.image()
+    }
+
+    pub fn state(&self) -> QuorumState {
+        self.0.state.borrow().clone()
+    }
+
+    /// Waits until the quorum has failed for good, and gives the words. Never returns while it is well.
+    pub async fn failed(&self) -> String {
+        let mut state = self.0.state.clone();
+        match state.wait_for(|state| state.failed.is_some()).await {
+            Ok(state) => state.failed.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Who leads the quorum, as far as this broker knows.
+    pub fn controller(&self) -> Option<NodeId> {
+        self.0.state.borrow().leader.map(|voter| NodeId(voter.node))
+    }
+}
+
+/// Answers at the deadline, if nothing else did. A slot that is answered earlier keeps only this small task alive.
+async fn expire(slot: ReplySlot, deadline: Instant) {
+    control::sleep_until(deadline).await;
+    slot.answer(Err(Refused::new(
+        ErrorCode::RequestTimedOut,
+        "the metadata quorum did not finish the change in time; it may still happen",
+    )));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(offset: u64) -> MetadataImage {
+        let mut image = MetadataImage::default();
+        image.offset = offset;
+        image
+    }
+
+    /// Keeps the updates it gets.
+    fn keeper(publisher: &Publisher) -> Arc<Mutex<Vec<ImageUpdate>>> {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keep = kept.clone();
+        publisher.subscribe(Box::new(move |update| keep.lock().unwrap().push(update)));
+        kept
+    }
+
+    #[test]
+    fn an_image_is_installed_when_the_last_subscriber_drops_its_guard() {
+        let publisher = Publisher::new(image(0));
+        let (one, two) = (keeper(&publisher), keeper(&publisher));
+        let number = publisher.publish(image(7));
+        let installed = || *publisher.installed.borrow();
+        assert!(installed() < number);
+        one.lock().unwrap().clear();
+        assert!(installed() < number, "one of two has it");
+        assert_eq!(two.lock().unwrap().last().unwrap().image.offset, 7);
+        two.lock().unwrap().clear();
+        assert_eq!(installed(), number);
+    }
+
+    #[test]
+    fn a_newer_image_installed_counts_for_the_older_ones() {
+        let publisher = Publisher::new(image(0));
+        let slow = keeper(&publisher);
+        publisher.publish(image(1));
+        let last = publisher.publish(image(2));
+        let newest = slow.lock().unwrap().pop();
+        drop(newest);
+        assert_eq!(*publisher.installed.borrow(), last);
+    }
+
+    #[test]
+    fn without_subscribers_nothing_waits() {
+        let publisher = Publisher::new(image(0));
+        let number = publisher.publish(image(1));
+        assert_eq!(*publisher.installed.borrow(), number);
+    }
+
+    #[test]
+    fn an_answer_is_given_once() {
+        let count = Arc::new(Mutex::new(0));
+        let counting = count.clone();
+        let reply: ReplyFn = Box::new(move |_| *counting.lock().unwrap() += 1);
+        let slot = ReplySlot(Arc::new(Mutex::new(Some(reply))));
+        assert!(!slot.is_answered());
+        slot.answer(Err(Refused::stopping()));
+        slot.answer(Err(Refused::stopping()));
+        assert!(slot.is_answered());
+        assert_eq!(*count.lock().unwrap(), 1);
+    }
+}
