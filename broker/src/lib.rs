@@ -1,6 +1,7 @@
 //! The Millrace broker: one process that speaks the Kafka protocol and keeps its promises on disk.
 
 pub mod api;
+pub mod config;
 pub mod group;
 pub mod log;
 pub mod metadata;

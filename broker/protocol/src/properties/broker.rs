@@ -311,9 +311,9 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "share.coordinator.load.buffer.size", kind: Int, default: Some("5242880"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "share.coordinator.snapshot.update.records.per.snapshot", kind: Int, default: Some("500"), range: Between(0, 500), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "share.coordinator.state.topic.compression.codec", kind: Int, default: Some("0"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
-    Property { name: "share.coordinator.state.topic.min.isr", kind: Short, default: Some("2"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
+    Property { name: "share.coordinator.state.topic.min.isr", kind: Short, default: Some("2"), range: AtLeast(1), scope: ReadOnly, effect: Accepted, doc: "Of the topic that share groups will use; kept for then." },
     Property { name: "share.coordinator.state.topic.num.partitions", kind: Int, default: Some("50"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
-    Property { name: "share.coordinator.state.topic.replication.factor", kind: Short, default: Some("3"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
+    Property { name: "share.coordinator.state.topic.replication.factor", kind: Short, default: Some("3"), range: AtLeast(1), scope: ReadOnly, effect: Accepted, doc: "Of the topic that share groups will use; kept for then." },
     Property { name: "share.coordinator.state.topic.segment.bytes", kind: Int, default: Some("104857600"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "share.coordinator.threads", kind: Int, default: Some("1"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "share.coordinator.write.timeout.ms", kind: Int, default: Some("5000"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
@@ -365,6 +365,7 @@ pub(super) const KAFKA: &[Property] = &[
 /// Properties that only Millrace has.
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
+    Property { name: "cluster.id", kind: String, default: None, range: NotEmpty, scope: ReadOnly, effect: Served, doc: "The cluster this broker belongs to; by default what its data directory says, or a new one for a fresh directory." },
     Property { name: "io.engine", kind: String, default: Some("auto"), range: OneOf(&["auto", "uring", "posix"]), scope: ReadOnly, effect: Served, doc: "How files and sockets are driven: uring, posix, or auto (uring where the kernel and the seccomp profile allow it)." },
     Property { name: "shards", kind: Int, default: None, range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "Cores that the data plane uses; by default all that affinity and the CPU quota give." },
     Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." },
