@@ -10,3 +10,4 @@ pub mod quorum;
 pub mod replication;
 pub mod rt;
 pub mod shard;
+pub mod state_machine;
