@@ -38,7 +38,7 @@ lint: ## rustfmt, clippy, licences, shell and chart checks
 
 .PHONY: generate
 generate: ## write the CRDs (crds/ and the chart's copy) and CONFIGURATION.md from the code
-	@$(CARGO) run --locked --quiet -p operator -- crd --output crds --output charts/millrace/crds
+	@$(CARGO) run --locked --quiet -p operator -- crd --output crds --output charts/millrace/files/crds
 	@UPDATE_GENERATED=1 $(CARGO) test --locked --quiet -p protocol --test configuration
 
 .PHONY: image

@@ -1,1 +1,3 @@
-//! The Millrace operator: makes KafkaCluster and KafkaTopic resources true.
+//! The Millrace operator: makes `KafkaCluster` and `KafkaTopic` resources true.
+
+pub mod crd;
