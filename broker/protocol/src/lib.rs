@@ -12,6 +12,7 @@ pub mod primitives;
 pub mod properties;
 pub mod record;
 pub mod schema;
+pub mod text;
 
 pub use api_key::ApiKey;
 pub use error_code::ErrorCode;

@@ -1,12 +1,9 @@
 //! The primitive types of the wire: integers, varints, strings, bytes, arrays, uuids, with every length checked against
 //! the bytes that remain before memory is asked for.
 
-use std::borrow::Borrow;
-use std::fmt;
-use std::hash::{Hash, Hasher};
-use std::ops::Deref;
-
 use bytes::{Bytes, BytesMut};
+
+pub use crate::text::Str;
 
 /// Most entries of one array, and of all arrays of one frame together. Kafka 4.4 refuses larger arrays (a
 /// denial-of-service guard).
@@ -124,120 +121,6 @@ pub enum EncodeError {
         /// The version asked for.
         version: i16,
     },
-}
-
-/// UTF-8 text that shares the memory of the frame it was read from; cloning counts a reference. State that outlives the
-/// request copies it (`to_string`), or the whole frame stays in memory.
-#[derive(Clone, Default)]
-pub struct Str(Bytes);
-
-impl Str {
-    /// The empty text.
-    pub const EMPTY: Str = Str(Bytes::new());
-
-    /// Takes bytes that must be UTF-8.
-    pub fn from_utf8(bytes: Bytes) -> Result<Str, std::str::Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Str(bytes))
-    }
-
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        // Checked when it was made; checking again costs less than an unsafe block would.
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
-
-impl Deref for Str {
-    type Target = str;
-    fn deref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl AsRef<str> for Str {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl Borrow<str> for Str {
-    fn borrow(&self) -> &str {
-        self.as_str()
-    }
-}
-
-impl From<&'static str> for Str {
-    fn from(text: &'static str) -> Str {
-        Str(Bytes::from_static(text.as_bytes()))
-    }
-}
-
-impl From<String> for Str {
-    fn from(text: String) -> Str {
-        Str(Bytes::from(text.into_bytes()))
-    }
-}
-
-impl From<&String> for Str {
-    fn from(text: &String) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
-    }
-}
-
-impl From<std::sync::Arc<str>> for Str {
-    fn from(text: std::sync::Arc<str>) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
-    }
-}
-
-impl Str {
-    /// A copy of borrowed text.
-    pub fn copy_from(text: &str) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
-    }
-}
-
-impl PartialEq for Str {
-    fn eq(&self, other: &Str) -> bool {
-        self.0 == other.0
-    }
-}
-impl Eq for Str {}
-impl PartialEq<str> for Str {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
-    }
-}
-impl PartialEq<&str> for Str {
-    fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
-    }
-}
-impl Hash for Str {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-impl PartialOrd for Str {
-    fn partial_cmp(&self, other: &Str) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Str {
-    fn cmp(&self, other: &Str) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
-    }
-}
-impl fmt::Debug for Str {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(out)
-    }
-}
-impl fmt::Display for Str {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_str().fmt(out)
-    }
 }
 
 /// An encoded message: pieces to be sent one after the other, large ones without having been copied.

@@ -59,7 +59,12 @@ impl Finding {
 }
 
 /// The conditions to write: `found`, with the transition times of `before` where the status has not changed.
-pub fn settle(before: &[Condition], found: Vec<Finding>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn settle(
+    before: &[Condition],
+    found: Vec<Finding>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     found
         .into_iter()
         .map(|finding| {
@@ -68,7 +73,9 @@ pub fn settle(before: &[Condition], found: Vec<Finding>, generation: Option<i64>
                 Some(false) => "False",
                 None => "Unknown",
             };
-            let same = before.iter().find(|old| old.type_ == finding.kind && old.status == status);
+            let same = before
+                .iter()
+                .find(|old| old.type_ == finding.kind && old.status == status);
             let since = same.map_or(Time(whole_seconds(now)), |old| old.last_transition_time.clone());
             // The API server takes at most 32,768 characters, a person far fewer.
             let message = finding.message.chars().take(1024).collect();
@@ -106,10 +113,25 @@ mod tests {
     #[test]
     fn the_transition_time_moves_only_with_the_status() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let first = settle(&[], vec![Finding::new(READY, false, "Starting", "")], Some(1), at(100));
-        let second = settle(&first, vec![Finding::new(READY, false, "Waiting", "for it")], Some(1), at(200));
+        let first = settle(
+            &[],
+            vec![Finding::new(READY, false, "Starting", "")],
+            Some(1),
+            at(100),
+        );
+        let second = settle(
+            &first,
+            vec![Finding::new(READY, false, "Waiting", "for it")],
+            Some(1),
+            at(200),
+        );
         assert_eq!(second[0].last_transition_time.0, at(100));
-        let third = settle(&second, vec![Finding::new(READY, true, "Ready", "")], Some(1), at(300));
+        let third = settle(
+            &second,
+            vec![Finding::new(READY, true, "Ready", "")],
+            Some(1),
+            at(300),
+        );
         assert_eq!(third[0].last_transition_time.0, at(300));
         assert!(is_true(&third, READY));
     }

@@ -140,12 +140,26 @@ const SECCOMP: &[Rule] = &[Rule {
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
     printcolumn(name = "Brokers", type_ = "string", json_path = ".status.readyText"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Bootstrap", type_ = "string", priority = 1, json_path = ".status.listeners[0].bootstrapServers"),
-    printcolumn(name = "Io", type_ = "string", priority = 1, json_path = ".status.brokers[0].ioEngine"),
+    printcolumn(
+        name = "Bootstrap",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.listeners[0].bootstrapServers"
+    ),
+    printcolumn(
+        name = "Io",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.brokers[0].ioEngine"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

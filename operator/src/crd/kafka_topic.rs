@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Said when fewer partitions are asked for; local mode says the same.
-pub const NO_FEWER_PARTITIONS: &str = "the number of partitions can only grow; set it to at least the current number";
+pub const NO_FEWER_PARTITIONS: &str =
+    "the number of partitions can only grow; set it to at least the current number";
 
 /// Rules above `spec`: the topic's name is the resource's where none is given.
 pub const ROOT_RULES: &[Rule] = &[
@@ -115,14 +116,31 @@ const CONFIG: &[Rule] = &[
     derive = "PartialEq",
     doc = "A topic of a KafkaCluster in the same namespace.",
     status = "KafkaTopicStatus",
-    scale(spec_replicas_path = ".spec.partitions", status_replicas_path = ".status.partitions"),
+    scale(
+        spec_replicas_path = ".spec.partitions",
+        status_replicas_path = ".status.partitions"
+    ),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.clusterRef.name"),
-    printcolumn(name = "Topic", type_ = "string", priority = 1, json_path = ".status.topicName"),
+    printcolumn(
+        name = "Topic",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.topicName"
+    ),
     printcolumn(name = "Partitions", type_ = "integer", json_path = ".status.partitions"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
     printcolumn(name = "ISR", type_ = "string", json_path = ".status.inSyncReplicasText"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "Status", type_ = "string", priority = 1, json_path = ".status.conditions[?(@.type=='Ready')].message"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type=='Ready')].message"
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

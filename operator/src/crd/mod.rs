@@ -102,8 +102,13 @@ pub fn definitions() -> Vec<CustomResourceDefinition> {
 
 fn with_root_rules(mut crd: CustomResourceDefinition, root: &[Rule]) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            let rules = serde_json::from_value(rules(root)).expect("rules are written in the API's own shape");
+        if let Some(schema) = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+        {
+            let rules =
+                serde_json::from_value(rules(root)).expect("rules are written in the API's own shape");
             schema.x_kubernetes_validations = Some(rules);
         }
     }
@@ -117,14 +122,19 @@ pub fn files() -> Vec<(String, String)> {
         .map(|crd| {
             let name = format!("{}.yaml", crd.metadata.name.clone().unwrap_or_default());
             let yaml = serde_yaml::to_string(&crd).expect("a definition is plain data");
-            (name, format!("# Written by `millrace-operator crd`; do not edit.\n{yaml}"))
+            (
+                name,
+                format!("# Written by `millrace-operator crd`; do not edit.\n{yaml}"),
+            )
         })
         .collect()
 }
 
 /// The schema of one kind as JSON, for checks without an API server.
 pub fn schema_of(kind: &str) -> Option<Value> {
-    let crd = definitions().into_iter().find(|crd| crd.spec.names.kind == kind)?;
+    let crd = definitions()
+        .into_iter()
+        .find(|crd| crd.spec.names.kind == kind)?;
     let version = crd.spec.versions.into_iter().next()?;
     serde_json::to_value(version.schema?.open_api_v3_schema?).ok()
 }
@@ -142,9 +152,16 @@ mod tests {
             for folder in ["crds", "charts/millrace/files/crds"] {
                 let path = root.join(folder).join(&name);
                 let found = std::fs::read_to_string(&path).unwrap_or_default();
-                assert!(found == wanted, "{folder}/{name} is not current; run `make generate`");
+                assert!(
+                    found == wanted,
+                    "{folder}/{name} is not current; run `make generate`"
+                );
             }
-            assert!(wanted.len() < 200_000, "{name} is {} bytes; client-side apply takes 262,144", wanted.len());
+            assert!(
+                wanted.len() < 200_000,
+                "{name} is {} bytes; client-side apply takes 262,144",
+                wanted.len()
+            );
         }
     }
 
