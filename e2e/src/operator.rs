@@ -41,6 +41,8 @@ pub(crate) fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
         format!("image.tag={tag}"),
         format!("brokerImage.repository={registry}/millrace-broker"),
         format!("brokerImage.tag={tag}"),
+        // Drift that nothing tells of is found at the next full round; the default of two minutes is long for a test.
+        "fullReconciliationSeconds=15".to_owned(),
     ] {
         arguments.extend(["--set".to_owned(), value]);
     }

@@ -1,5 +1,5 @@
 //! Every file in `charts/examples` is accepted by the API server as it is; every one in `charts/examples/broken` is
-//! refused, in words that name the field that its first line says: `# refused: spec.partitions`.
+//! refused, in words that name the field that its first line says: `# Refused: spec.partitions`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,8 +28,8 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         let text = fs::read_to_string(&file)?;
         let field = text
             .lines()
-            .find_map(|line| line.strip_prefix("# refused: "))
-            .with_context(|| format!("{} does not say '# refused: <field>'", file.display()))?
+            .find_map(|line| line.strip_prefix("# Refused: "))
+            .with_context(|| format!("{} does not say '# Refused: <field>'", file.display()))?
             .trim();
         let words = env
             .kubectl

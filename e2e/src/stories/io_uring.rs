@@ -1,29 +1,29 @@
 //! The broker uses io_uring where the node allows it, runs on without it where a seccomp profile forbids it and says so,
 //! and uses it again with the profile that the chart ships. The operator carries out the restarts in between.
 
-use std::fs;
-
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::Env;
 use super::given::{CLUSTER, Given, topic};
 use crate::kubectl::condition_of;
+use crate::operator;
 use crate::wait::seconds;
 
 /// Allows everything but io_uring, and answers as container runtimes do: EPERM.
 const FORBIDS: &str = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
   {"names": ["io_uring_setup", "io_uring_enter", "io_uring_register"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}]}"#;
 
+/// Where the chart's installer puts the shipped profile; `charts/examples/seccomp.yaml` names it too.
+const SHIPPED: &str = "millrace/io-uring-v1.json";
+
 pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     let Ok(own) = env.cluster.own() else {
         bail!("the table asks for a cluster of our own")
     };
     own.install_seccomp_profile("e2e/without-io-uring.json", FORBIDS)?;
-    let shipped = env.cluster.repository.join("charts/millrace/files/seccomp");
-    let profile = shipped_profile(&shipped)?;
-    let text = fs::read_to_string(shipped.join(&profile)).with_context(|| format!("read {profile}"))?;
-    own.install_seccomp_profile(&format!("e2e/{profile}"), &text)?;
+    // The chart brings the profile to the nodes, as it would for a user.
+    operator::install(env.cluster, &["seccompInstaller.enabled=true"])?;
 
     let given = Given::cluster(env, &topic("orders", "partitions: 1"))?;
     Given::topic_ready(env, "orders")?;
@@ -35,7 +35,7 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     runs_on(env, "posix", "False", "SeccompDenied")?;
     kcat.produce(&given.inside, "orders", &["on posix".to_owned()])?;
 
-    use_profile(env, &format!("e2e/{profile}"))?;
+    use_profile(env, SHIPPED)?;
     runs_on(env, "uring", "True", "Enabled")?;
     kcat.produce(&given.inside, "orders", &["on uring again".to_owned()])?;
 
@@ -50,15 +50,6 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         "the topic holds {values:?}"
     );
     Ok(())
-}
-
-fn shipped_profile(folder: &std::path::Path) -> Result<String> {
-    let mut files = fs::read_dir(folder)
-        .with_context(|| format!("read {}", folder.display()))?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    files
-        .find(|name| name.ends_with(".json"))
-        .with_context(|| format!("no profile in {}", folder.display()))
 }
 
 fn use_profile(env: &Env<'_>, name: &str) -> Result<()> {

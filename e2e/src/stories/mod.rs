@@ -3,6 +3,7 @@
 //! Owns what surrounds a story: a namespace of its own, the report when it fails, and taking the namespace away.
 
 mod bare_pod;
+mod cluster_changes;
 mod crd_rules;
 mod examples;
 mod first_cluster;
@@ -11,6 +12,7 @@ mod io_uring;
 mod lease;
 mod pod_loss;
 mod quiet;
+mod rights;
 mod topic_lifecycle;
 
 use std::cell::Cell;
@@ -31,6 +33,8 @@ pub(crate) struct Story {
     operator: bool,
     /// Whether it needs nodes and files that only a cluster of our own lets us reach.
     own_cluster: bool,
+    /// Whether it looks at what all the others did.
+    after_all: bool,
     /// The Pod Security Standard that its namespace enforces.
     pod_security: &'static str,
     tell: fn(&Env<'_>) -> Result<()>,
@@ -42,12 +46,18 @@ const fn story(name: &'static str, about: &'static str, tell: fn(&Env<'_>) -> Re
         about,
         operator: true,
         own_cluster: false,
+        after_all: false,
         pod_security: "restricted",
         tell,
     }
 }
 
 impl Story {
+    const fn after_all(mut self) -> Story {
+        self.after_all = true;
+        self
+    }
+
     const fn without_operator(mut self) -> Story {
         self.operator = false;
         self
@@ -87,6 +97,11 @@ pub(crate) const STORIES: &[Story] = &[
         topic_lifecycle::tell,
     ),
     story(
+        "cluster_changes",
+        "properties, resources, a larger volume, a listener less",
+        cluster_changes::tell,
+    ),
+    story(
         "pod_loss",
         "pod deleted, broker killed: nothing acknowledged is lost",
         pod_loss::tell,
@@ -105,6 +120,13 @@ pub(crate) const STORIES: &[Story] = &[
     )
     .on_own_cluster(),
     story("lease", "two operators never both write", lease::tell).on_own_cluster(),
+    story(
+        "rights",
+        "the operator is granted nothing that no story uses",
+        rights::tell,
+    )
+    .on_own_cluster()
+    .after_all(),
 ];
 
 /// How a story ended.
@@ -125,7 +147,10 @@ pub(crate) struct Env<'a> {
 }
 
 /// Runs one story in a namespace of its own.
-pub(crate) fn play(story: &Story, cluster: &Cluster, installed: &Cell<bool>) -> Outcome {
+pub(crate) fn play(story: &Story, cluster: &Cluster, installed: &Cell<bool>, all_passed: bool) -> Outcome {
+    if story.after_all && !all_passed {
+        return Outcome::Skipped("needs all other stories to have passed before it");
+    }
     if story.own_cluster
         && let Err(reason) = cluster.own()
     {
