@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod config;
+pub mod directory;
 pub mod group;
 pub mod log;
 pub mod metadata;
@@ -11,3 +12,4 @@ pub mod replication;
 pub mod rt;
 pub mod shard;
 pub mod state_machine;
+pub mod telemetry;

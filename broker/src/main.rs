@@ -1,9 +1,64 @@
-//! Entry point of `millrace-broker`.
+//! Entry point of `millrace-broker`: arguments, then `node`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use broker::config::{self, Config};
+use broker::telemetry::{self, LogFormat};
+use clap::Parser;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {
-    eprintln!("millrace-broker: not yet able to start");
-    std::process::exit(1);
+/// A broker that speaks the Kafka protocol. Properties are Kafka's; CONFIGURATION.md lists them. The command line wins
+/// over the environment (KAFKA_LOG_DIRS is log.dirs), which wins over the file.
+#[derive(Parser)]
+#[command(name = "millrace-broker", version)]
+struct Arguments {
+    /// Properties file, as Kafka's server.properties.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// One property, over file and environment; may be repeated.
+    #[arg(long = "override", value_name = "NAME=VALUE")]
+    overrides: Vec<String>,
+    /// Check the configuration, print the properties that were given, and end.
+    #[arg(long)]
+    print_config: bool,
+    /// How lines of the log look.
+    #[arg(long, value_enum, default_value_t, env = "MILLRACE_LOG_FORMAT")]
+    log_format: LogFormat,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(complaint) = telemetry::init(arguments.log_format) {
+        tracing::warn!("{complaint}");
+    }
+    let config = match config::load(arguments.config.as_deref(), &arguments.overrides) {
+        Ok(config) => config,
+        Err(errors) => return fail(&errors),
+    };
+    if arguments.print_config {
+        print(&config);
+        return ExitCode::SUCCESS;
+    }
+    for note in &config.notes {
+        tracing::info!("{note}");
+    }
+    fail(&"this build has no data plane yet")
+}
+
+/// Said on stderr whatever the log's filter is: a start that fails must never be silent.
+fn fail(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("millrace-broker: {why}");
+    ExitCode::FAILURE
+}
+
+fn print(config: &Config) {
+    for note in &config.notes {
+        println!("# {note}");
+    }
+    for (name, value) in config.given.iter() {
+        println!("{name}={value}");
+    }
 }

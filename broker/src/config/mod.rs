@@ -7,6 +7,7 @@
 mod addresses;
 mod environment;
 mod file;
+mod load;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use protocol::NodeId;
 use protocol::listener::split_address;
 
 pub use addresses::ListenerOptions;
+pub use load::load;
 pub use settings::{Origin, Setting, Settings};
 
 use crate::rt::IoEngine;
