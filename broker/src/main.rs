@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use broker::config::{self, Config};
 use broker::telemetry::{self, LogFormat};
 use clap::Parser;
+use protocol::properties::{Kind, broker_property};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -59,6 +60,7 @@ fn print(config: &Config) {
         println!("# {note}");
     }
     for (name, value) in config.given.iter() {
-        println!("{name}={value}");
+        let is_secret = broker_property(name).is_some_and(|property| property.kind == Kind::Password);
+        println!("{name}={}", if is_secret { "(hidden)" } else { value });
     }
 }

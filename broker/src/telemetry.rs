@@ -37,6 +37,7 @@ pub fn init(format: LogFormat) -> Option<String> {
         ),
     };
     let registry = tracing_subscriber::registry().with(filter);
+    let in_colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
     // A second call, as in a process that runs several brokers in tests, leaves the first in place.
     let _ = match format {
         LogFormat::Text => registry
