@@ -125,9 +125,6 @@ pub(super) async fn run_shard(
     while context.in_flight.get() > 0 {
         context.idle.wait().await;
     }
-    if context.engine == Engine::Uring {
-        super::uring::settle().await;
-    }
     context.main_waker.borrow_mut().take();
     CURRENT.with(|current| *current.borrow_mut() = None);
     match context.panic.borrow_mut().take() {
@@ -140,16 +137,11 @@ pub(super) async fn run_shard(
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     let context = current();
     let (driver, task) = task::create(&context, future);
-    spawn_raw(context.engine, driver);
-    task
-}
-
-/// Hands a future to the engine, outside the task registry.
-fn spawn_raw(engine: Engine, future: impl Future<Output = ()> + 'static) {
-    match engine {
-        Engine::Uring => super::uring::spawn(future),
-        Engine::Posix => super::posix::spawn(future),
+    match context.engine {
+        Engine::Uring => super::uring::spawn(driver),
+        Engine::Posix => super::posix::spawn(driver),
     }
+    task
 }
 
 /// Runs an engine operation to its end whatever happens to the returned future; the shard waits for it before it ends.
@@ -158,11 +150,15 @@ pub(super) async fn to_the_end<T: 'static>(operation: impl Future<Output = T> + 
     let context = current();
     let in_flight = context.begin();
     let (answer, outcome) = oneshot();
-    spawn_raw(context.engine, async move {
+    let to_its_end = async move {
         let value = operation.await;
         let _ = answer.send(value);
         drop(in_flight);
-    });
+    };
+    match context.engine {
+        Engine::Uring => super::uring::spawn_ungated(to_its_end),
+        Engine::Posix => super::posix::spawn(to_its_end),
+    }
     outcome.await.expect("a started operation always answers")
 }
 

@@ -151,7 +151,7 @@ fn run_thread(
             if !ready(cpu, report, opened) {
                 return Ok(());
             }
-            executor.run(run_shard(context, main))
+            super::uring::run(&executor, run_shard(context, main))
         }
         Engine::Posix => {
             let runtime = match super::posix::runtime() {
