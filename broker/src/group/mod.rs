@@ -15,8 +15,6 @@ mod state;
 mod subscription;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
