@@ -41,7 +41,7 @@ pub fn init(format: LogFormat) -> Option<String> {
     // A second call, as in a process that runs several brokers in tests, leaves the first in place.
     let _ = match format {
         LogFormat::Text => registry
-            .with(fmt::layer().with_writer(std::io::stderr))
+            .with(fmt::layer().with_ansi(in_colour).with_writer(std::io::stderr))
             .try_init(),
         LogFormat::Json => registry
             .with(fmt::layer().json().with_writer(std::io::stderr))

@@ -7,11 +7,14 @@ pub mod error_code;
 pub mod frame;
 pub mod ids;
 pub mod listener;
+#[macro_use]
 pub mod messages;
 pub mod primitives;
 pub mod properties;
 pub mod record;
 pub mod schema;
+#[cfg(test)]
+mod testing;
 pub mod text;
 
 pub use api_key::ApiKey;

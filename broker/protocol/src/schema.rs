@@ -27,6 +27,14 @@ pub trait Message: Sized {
     fn decode(input: &mut Decoder, version: i16) -> Result<Self, DecodeError>;
 }
 
+/// In this crate's tests every message can make values of itself (`testing`); elsewhere nothing is added.
+#[cfg(not(test))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! generated_values {
+    ($($any:tt)*) => {};
+}
+
 /// Declares message structs; see the module's documentation.
 #[macro_export]
 macro_rules! message {
@@ -101,6 +109,10 @@ macro_rules! message {
                 }
                 Ok(message)
             }
+        }
+
+        $crate::generated_values! {
+            $name { $( $field: $kind, ($low $(, $high)?), ($($null_low $(, $null_high)?)?); )* }
         }
 
         impl $crate::primitives::Field for $name {
