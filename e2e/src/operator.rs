@@ -20,6 +20,14 @@ pub(crate) const DEPLOYMENT: &str = "millrace-operator";
 /// Installs the chart, or upgrades it, with further `--set` values, and waits until the operator is there.
 pub(crate) fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
     let chart = cluster.repository.join("charts/millrace");
+    helm(
+        cluster,
+        &["lint", "--strict", "--quiet"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain([chart.display().to_string()])
+            .collect::<Vec<_>>(),
+    )?;
     let images = &cluster.images;
     let registry = &images.registry;
     let tag = &images.tag;

@@ -144,6 +144,7 @@ impl Own {
         let policy = write(&cp.dir().join("audit.yaml"), config::AUDIT_POLICY)?;
         let pki = self.keys.file("");
         let pki = pki.trim_end_matches('/');
+        in_memory(cp, "etcd")?;
         cp.daemon("etcd", &config::etcd(&file(cp.dir(), "etcd")))?;
         cp.daemon(
             "kube-apiserver",
@@ -219,6 +220,7 @@ fn prepare_node(node: &Machine, number: usize, made: &Made) -> Result<()> {
         node.run("mount", &["--bind", &wanted, &format!("/proc/sys/{path}")])?;
     }
     node.run("mount", &["-t", "tmpfs", "tmpfs", "/run"])?;
+    in_memory(node, "containerd")?;
     let folders = [
         ("kubelet", "/var/lib/kubelet"),
         ("containerd", "/var/lib/containerd"),
@@ -246,6 +248,26 @@ fn prepare_node(node: &Machine, number: usize, made: &Made) -> Result<()> {
     )?;
     write(&dir.join("containerd.toml"), config::CONTAINERD)?;
     Ok(())
+}
+
+/// What is made anew in each run and read once is kept in memory, and goes with the machine: unpacked images are
+/// thousands of files, which a slow disk takes a minute to remove.
+fn in_memory(machine: &Machine, folder: &str) -> Result<()> {
+    let path = machine.dir().join(folder);
+    fs::create_dir_all(&path)?;
+    machine
+        .run(
+            "mount",
+            &[
+                "-t",
+                "tmpfs",
+                "-o",
+                "mode=0711",
+                "tmpfs",
+                &path.display().to_string(),
+            ],
+        )
+        .map(drop)
 }
 
 /// A cgroup per node in every hierarchy (cgroup v1), or in the one there is (v2).
