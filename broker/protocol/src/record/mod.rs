@@ -2,5 +2,6 @@
 
 pub mod batch;
 pub mod compression;
+pub mod control;
 #[allow(clippy::module_inception)]
 pub mod record;
