@@ -4,6 +4,7 @@ pub mod api;
 pub mod config;
 pub mod directory;
 pub mod group;
+pub mod http;
 pub mod log;
 pub mod metadata;
 pub mod net;

@@ -91,6 +91,8 @@ pub(super) struct LogFiles {
     /// Never empty; the last one is written to.
     segments: VecDeque<Segment>,
     active: BlockingFile,
+    /// Most of the active segment is in a snapshot: the next entry begins a new one, so that this one can go.
+    roll_next: bool,
     failed: Option<String>,
 }
 
@@ -147,6 +149,7 @@ impl LogFiles {
                 dir: dir.to_path_buf(),
                 segments: scan.segments,
                 active,
+                roll_next: false,
                 failed: None,
             },
         })
@@ -159,7 +162,7 @@ impl LogFiles {
             let Some((first, _)) = ends.first() else {
                 return Ok(());
             };
-            if log.active_segment().len() >= SEGMENT_BYTES {
+            if log.roll_next || log.active_segment().len() >= SEGMENT_BYTES {
                 log.roll(SegmentHeader {
                     first_index: first.index,
                     previous: log.active_segment().last(),
@@ -216,6 +219,7 @@ impl LogFiles {
                     log_begins_here: beyond,
                 })?;
             }
+            log.roll_next = log.active_segment().len() > PURGE_BYTES;
             let gone = |log: &LogFiles| {
                 log.segments.len() > 1 && log.segments[0].last().is_none_or(|last| last <= upto)
             };
@@ -254,6 +258,11 @@ impl LogFiles {
         })
     }
 
+    /// The segment that is written to.
+    pub(super) fn active_path(&self) -> Arc<Path> {
+        self.active_segment().path.clone()
+    }
+
     /// Bytes of all segments.
     pub(super) fn bytes(&self) -> u64 {
         self.segments.iter().map(Segment::len).sum()
@@ -267,6 +276,7 @@ impl LogFiles {
         let (segment, file) = start_segment(&self.disk, &self.dir, header)?;
         self.segments.push_back(segment);
         self.active = file;
+        self.roll_next = false;
         Ok(())
     }
 

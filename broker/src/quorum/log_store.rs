@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -59,6 +60,7 @@ pub(super) struct LogStore {
     memory: Arc<Mutex<Memory>>,
     writer: mpsc::UnboundedSender<Job>,
     gauge: LogGauge,
+    answer_before_sync: bool,
 }
 
 struct Memory {
@@ -69,6 +71,8 @@ struct Memory {
     committed: Option<LogId>,
     /// Where synced entries end, oldest first; for promises.
     places: VecDeque<(u64, Place)>,
+    /// The segment that was written to at the start.
+    active: Arc<Path>,
 }
 
 type Change = Box<dyn FnOnce(&mut LogFiles) -> Result<(), LogError> + Send>;
@@ -106,13 +110,15 @@ impl LogStore {
             vote: recovered.vote.map(|saved| to_vote(&saved)),
             committed,
             places: VecDeque::new(),
+            active: recovered.files.active_path(),
         }));
         let (writer, jobs) = mpsc::unbounded_channel();
-        control::spawn(write(recovered.files, jobs, memory.clone(), answer_before_sync));
+        control::spawn(write(recovered.files, jobs, memory.clone()));
         Ok(LogStore {
             memory,
             writer,
             gauge,
+            answer_before_sync,
         })
     }
 
@@ -120,11 +126,19 @@ impl LogStore {
         self.gauge.clone()
     }
 
-    /// Where a synced entry ends on disk: what an answer that depends on it promises. None when it is in a snapshot.
+    /// Where an entry ends on disk: what an answer that depends on it promises. None when it is in a snapshot. For an
+    /// entry that is not synced, a promise no file keeps.
     pub(super) fn place(&self, index: u64) -> Option<Place> {
         let memory = self.lock();
+        if memory.purged.is_some_and(|purged| index <= purged.index()) {
+            return None;
+        }
         let found = memory.places.iter().rev().find(|(other, _)| *other == index);
-        found.map(|(_, place)| place.clone())
+        let unsynced = || Place {
+            path: memory.active.clone(),
+            end: u64::MAX,
+        };
+        Some(found.map_or_else(unsynced, |(_, place)| place.clone()))
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {
@@ -147,12 +161,7 @@ impl LogStore {
 }
 
 /// The only task that touches the files.
-async fn write(
-    files: LogFiles,
-    mut jobs: mpsc::UnboundedReceiver<Job>,
-    memory: Arc<Mutex<Memory>>,
-    answer_before_sync: bool,
-) {
+async fn write(files: LogFiles, mut jobs: mpsc::UnboundedReceiver<Job>, memory: Arc<Mutex<Memory>>) {
     let mut files = files;
     let mut next = jobs.recv().await;
     while let Some(job) = next.take() {
@@ -183,7 +192,7 @@ async fn write(
                         break;
                     }
                 }
-                files = group.append(files, &memory, answer_before_sync).await;
+                files = group.append(files, &memory).await;
             }
         }
         if next.is_none() {
@@ -218,15 +227,12 @@ impl Group {
         }
     }
 
-    async fn append(self, files: LogFiles, memory: &Mutex<Memory>, answer_before_sync: bool) -> LogFiles {
+    async fn append(self, files: LogFiles, memory: &Mutex<Memory>) -> LogFiles {
         let Group {
             frames,
             ends,
-            mut flushed,
+            flushed,
         } = self;
-        if answer_before_sync {
-            flushed.drain(..).for_each(|flushed| flushed.io_completed(Ok(())));
-        }
         let (files, result) = control::blocking(move || {
             let mut files = files;
             let result = files.append(&frames, &ends);
@@ -342,6 +348,12 @@ impl RaftLogStorage<Config> for LogStore {
             }
         }
         self.gauge.appended(frames.len() as u64);
+        let flushed = if self.answer_before_sync {
+            flushed.io_completed(Ok(()));
+            IOFlushed::noop()
+        } else {
+            flushed
+        };
         let job = Job::Append {
             frames,
             ends,

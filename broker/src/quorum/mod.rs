@@ -20,6 +20,8 @@ mod network;
 mod proposer;
 mod raft;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use std::collections::BTreeMap;
