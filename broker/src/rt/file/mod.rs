@@ -95,6 +95,11 @@ impl Disk {
         Ok((file, track))
     }
 
+    /// Whether promises are recorded: what is needed to make one may cost something.
+    pub fn is_recorded(&self) -> bool {
+        self.recorder().is_some()
+    }
+
     /// Tests: the caller has promised to somebody that bytes `[0, end)` of `path` survive a power cut. Recorded as a
     /// violation if they would not. No effect on the real disk.
     pub fn promise(&self, path: &Path, end: u64) {

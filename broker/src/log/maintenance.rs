@@ -1,0 +1,327 @@
+//! What a log does beside its rounds: checkpoints now and then, closing at shutdown, and truncation. Owns: what of a log
+//! is put down so that the next start is short. Leaves to others: the files of the log directory (`checkpoint.rs`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use protocol::Offset;
+
+use super::checkpoint::{Checkpoint, LEADER_EPOCHS, encode_epochs};
+use super::format::{self, SNAPSHOT};
+use super::handles::{FileKey, HandleCache};
+use super::reader::Files;
+use super::round::IndexFlush;
+use super::segment::Keys;
+use super::tail::Tail;
+use super::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered, recovery};
+use crate::rt::file::{Disk, OpenOptions};
+
+/// Another job of this log has to end first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log is busy")]
+pub struct Busy;
+
+/// Puts down what makes the next start short.
+#[must_use = "nothing is put down until the job runs"]
+pub struct CheckpointJob {
+    files: Files,
+    /// Segments with bytes that were written and not synced (`flush.policy = async`).
+    syncs: Vec<(Offset, FileKey, u64)>,
+    /// Offsets below it were written when the job was made.
+    end: Offset,
+    snapshot: Option<(Offset, Vec<u8>)>,
+    stale_snapshots: Vec<Offset>,
+    epochs: Option<String>,
+    /// Closing: the active segment's index entries, and everything is synced.
+    closing: Option<(Offset, Keys, IndexFlush)>,
+}
+
+/// What a checkpoint did. Goes back through [`Log::finish_checkpoint`].
+pub struct Checkpointed {
+    syncs: Vec<(Offset, FileKey, u64)>,
+    end: Offset,
+    snapshot: Option<Offset>,
+    index: Option<(Offset, usize, usize)>,
+}
+
+impl Log {
+    /// What goes into the directory's checkpoint files for this log.
+    pub fn checkpoint_data(&self) -> Checkpoint {
+        let offsets = self.offsets.get();
+        Checkpoint {
+            recovery_point: offsets.synced,
+            high_watermark: offsets.high_watermark,
+            log_start: offsets.log_start,
+        }
+    }
+
+    /// A checkpoint: producer snapshot, leader epochs, and under `async` the sync that moves the recovery point. Rounds go
+    /// on meanwhile. `None` when nothing happened since the last one.
+    pub fn checkpoint(&mut self) -> Option<CheckpointJob> {
+        let offsets = self.offsets.get();
+        let changed =
+            self.checkpointed < offsets.log_end || self.epochs_dirty || offsets.synced < offsets.written;
+        (changed && self.failed.is_none()).then(|| self.checkpoint_job())
+    }
+
+    /// The last checkpoint before a clean shutdown: also completes and syncs the indexes. Everything has to be synced
+    /// (no round owed) when it is made. Only when every log's has succeeded may the clean-shutdown mark be written.
+    pub fn close(&mut self) -> Result<CheckpointJob, Busy> {
+        if self.busy || self.is_dirty() || self.failed.is_some() {
+            return Err(Busy);
+        }
+        let active = self.active();
+        active.index_newest();
+        let closing = Some((active.base, active.keys, IndexFlush::of(active, true)));
+        self.busy = true;
+        Ok(CheckpointJob {
+            closing,
+            ..self.checkpoint_job()
+        })
+    }
+
+    fn checkpoint_job(&mut self) -> CheckpointJob {
+        let offsets = self.offsets.get();
+        // Of everything in memory, synced or not: should a crash cost the tail, the one before it serves.
+        let snapshot = (self.checkpointed < offsets.log_end).then(|| {
+            (
+                offsets.log_end,
+                format::encode_snapshot(&self.producers.snapshot()),
+            )
+        });
+        let keep = self.loose_snapshots.len().saturating_sub(1);
+        let stale_snapshots = if snapshot.is_some() {
+            self.loose_snapshots.drain(..keep).collect()
+        } else {
+            vec![]
+        };
+        let epochs = self.epochs_dirty.then(|| encode_epochs(self.epochs.entries()));
+        self.epochs_dirty = false;
+        CheckpointJob {
+            files: self.files(),
+            syncs: self
+                .segments
+                .iter()
+                .filter(|segment| segment.synced < segment.written)
+                .map(|segment| (segment.base, segment.keys.log, segment.written))
+                .collect(),
+            end: offsets.written,
+            snapshot,
+            stale_snapshots,
+            epochs,
+            closing: None,
+        }
+    }
+
+    /// Takes note of a checkpoint; its outcome is [`Log::checkpoint_data`]. A failed one poisons the log, as a failed
+    /// round does.
+    pub fn finish_checkpoint(&mut self, done: io::Result<Checkpointed>) -> io::Result<Checkpoint> {
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                self.busy = false;
+                // No room for a checkpoint: the one before still holds.
+                if error.kind() != io::ErrorKind::StorageFull {
+                    self.fail(&error);
+                }
+                self.epochs_dirty = true;
+                return Err(error);
+            }
+        };
+        for (base, _, written) in &done.syncs {
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == *base) {
+                segment.synced = segment.synced.max(*written);
+            }
+        }
+        if !done.syncs.is_empty() {
+            self.offsets.wrote(done.end, true);
+        }
+        if let Some(offset) = done.snapshot {
+            self.checkpointed = offset;
+            if self.segments.iter().all(|segment| segment.base != offset) {
+                self.loose_snapshots.push(offset);
+            }
+        }
+        if let Some((base, offsets, times)) = done.index {
+            self.busy = false;
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
+                segment.offsets.flushed(offsets);
+                segment.times.flushed(times);
+            }
+        }
+        Ok(self.checkpoint_data())
+    }
+
+    /// Plans to cut the log so that it ends at or before `to` (a follower that diverged, by leader epoch: KIP-101). The
+    /// log must owe no round; appends are refused until [`Log::finish_truncation`].
+    pub fn truncate_to(&mut self, to: Offset, now_ms: i64) -> Result<TruncateJob, Busy> {
+        if self.busy || self.is_dirty() {
+            return Err(Busy);
+        }
+        self.busy = true;
+        self.truncating = true;
+        let offsets = self.offsets.get();
+        Ok(TruncateJob {
+            disk: self.handles.disk().clone(),
+            dir: self.dir.to_path_buf(),
+            name: self.name.clone(),
+            config: self.config.clone(),
+            bases: self.segments.iter().map(|segment| segment.base).collect(),
+            to: to.clamp(offsets.log_start, offsets.log_end),
+            from: RecoverFrom {
+                clean: true,
+                checkpoint: Some(Checkpoint {
+                    recovery_point: Offset::ZERO,
+                    high_watermark: offsets.high_watermark.min(to),
+                    log_start: offsets.log_start,
+                }),
+                now_ms,
+            },
+        })
+    }
+
+    /// Takes over what truncation left. The high watermark may have moved back with the log end.
+    pub fn finish_truncation(&mut self, truncated: Truncated) -> Result<(), LogError> {
+        self.busy = false;
+        self.truncating = false;
+        let recovered = match truncated.0 {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                self.fail(&io::Error::other(error.to_string()));
+                return Err(error);
+            }
+        };
+        for segment in &self.segments {
+            segment
+                .keys
+                .all()
+                .into_iter()
+                .for_each(|key| self.handles.forget(key));
+        }
+        let written = self.tail.borrow_mut().clear();
+        self.budget.released(written);
+        let mut tail = Tail::default();
+        tail.written(recovered.offsets.get().written);
+        self.tail.replace(tail);
+        self.hints = Rc::default();
+        self.segments = recovered.segments.into();
+        for segment in &mut self.segments {
+            segment.keys = Keys::assign(&self.handles);
+        }
+        self.offsets = recovered.offsets;
+        self.producers = recovered.producers;
+        self.epochs = recovered.epochs;
+        self.epochs_dirty = recovered.epochs_dirty;
+        self.checkpointed = recovered.checkpointed;
+        self.loose_snapshots = recovered.loose_snapshots;
+        let end = self.offsets.get().log_end;
+        self.damage.retain(|damage| damage.from < end);
+        Ok(())
+    }
+}
+
+impl CheckpointJob {
+    /// Syncs, then writes what depends on it.
+    pub async fn run(self) -> io::Result<Checkpointed> {
+        let files = &self.files;
+        for (base, key, _) in &self.syncs {
+            let path = files.path(*base, format::LOG);
+            files.handles.get(*key, &path, false).await?.sync_data().await?;
+        }
+        let mut index = None;
+        if let Some((base, keys, flush)) = &self.closing {
+            flush.write(&files.handles, &files.dir, *base, *keys).await?;
+            sync_indexes(&files.handles, files, *base, *keys).await?;
+            let (offsets, times) = flush.counts();
+            index = Some((*base, offsets, times));
+        }
+        let disk = files.handles.disk().clone();
+        let dir = files.dir.to_path_buf();
+        let (snapshot, stale, epochs) = (self.snapshot, self.stale_snapshots, self.epochs);
+        let durable = self.closing.is_some();
+        let snapshot =
+            crate::rt::blocking(move || put_down(&disk, &dir, snapshot, &stale, epochs, durable)).await?;
+        Ok(Checkpointed {
+            syncs: self.syncs,
+            end: self.end,
+            snapshot,
+            index,
+        })
+    }
+}
+
+async fn sync_indexes(handles: &Rc<HandleCache>, files: &Files, base: Offset, keys: Keys) -> io::Result<()> {
+    for (key, ending) in [(keys.offsets, format::INDEX), (keys.times, format::TIME_INDEX)] {
+        handles
+            .get(key, &files.path(base, ending), true)
+            .await?
+            .sync_data()
+            .await?;
+    }
+    Ok(())
+}
+
+fn put_down(
+    disk: &Disk,
+    dir: &Path,
+    snapshot: Option<(Offset, Vec<u8>)>,
+    stale: &[Offset],
+    epochs: Option<String>,
+    durable: bool,
+) -> io::Result<Option<Offset>> {
+    if let Some((offset, bytes)) = &snapshot {
+        let path = dir.join(format::file_name(*offset, SNAPSHOT));
+        let file = disk.open_blocking(
+            &path,
+            OpenOptions {
+                create: true,
+                write: true,
+            },
+        )?;
+        file.write_all_at(bytes, 0)?;
+        file.set_len(bytes.len() as u64)?;
+        if durable {
+            file.sync_data()?;
+        }
+    }
+    if let Some(text) = epochs {
+        disk.write_atomic(dir.join(LEADER_EPOCHS), text.as_bytes())?;
+    }
+    for offset in stale {
+        match disk.remove_file(dir.join(format::file_name(*offset, SNAPSHOT))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    if durable {
+        disk.sync_dir(dir)?;
+    }
+    Ok(snapshot.map(|(offset, _)| offset))
+}
+
+/// Cuts a log's files.
+#[must_use = "nothing is cut until the job runs"]
+pub struct TruncateJob {
+    disk: Disk,
+    dir: PathBuf,
+    name: LogName,
+    config: LogConfig,
+    bases: Vec<Offset>,
+    to: Offset,
+    from: RecoverFrom,
+}
+
+/// What truncation left. Goes back through [`Log::finish_truncation`].
+pub struct Truncated(Result<Recovered, LogError>);
+
+impl TruncateJob {
+    /// Removes what lies above, cuts the segment in which the cut falls, and opens the result as at a start.
+    pub async fn run(self) -> Truncated {
+        let cut = move || {
+            recovery::cut_files(&self.disk, &self.dir, &self.bases, self.to)?;
+            Log::recover(&self.disk, &self.dir, &self.name, &self.config, self.from)
+        };
+        Truncated(crate::rt::blocking(cut).await)
+    }
+}

@@ -1,0 +1,503 @@
+//! Opens a partition's directory: after a clean stop, after a crash, or for the first time. Owns: what is checked, in
+//! which order, and what is reported. Leaves to others: single segments (`salvage.rs`), and which directories there are.
+//!
+//! Order: leftovers of unfinished deletions go; the directory must be this topic's; segments are salvaged from the
+//! recovery point on (nothing is read after a clean stop but the end of the last one); what was read is synced *before*
+//! it may be served (a second crash must not take back what a consumer saw); producers come from the newest snapshot and
+//! the headers after it, leader epochs from their checkpoint and the headers read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use protocol::{Offset, TopicId};
+
+use super::batches::{Step, Walk};
+use super::checkpoint::{self, Checkpoint, CheckpointError, LEADER_EPOCHS, PARTITION_METADATA};
+use super::epochs::Epochs;
+use super::format::{self, DELETED, LOG, OffsetEntry, SNAPSHOT};
+use super::offsets::Offsets;
+use super::producers::Producers;
+use super::salvage::{Salvage, Salvaged};
+use super::segment::Segment;
+use super::{Log, LogConfig};
+use crate::rt::file::{Disk, OpenOptions};
+
+/// Which partition a log is of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogName {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub topic_id: TopicId,
+}
+
+impl LogName {
+    /// As checkpoint files name it.
+    pub fn key(&self) -> checkpoint::Name {
+        (self.topic.clone(), self.partition)
+    }
+
+    /// The name of its directory within a log directory.
+    pub fn directory(&self) -> String {
+        format::directory_name(&self.topic, self.partition)
+    }
+}
+
+/// What is known before the directory is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverFrom {
+    /// The broker stopped cleanly.
+    pub clean: bool,
+    /// What the log directory's checkpoint files say of the partition; `None` is "nothing".
+    pub checkpoint: Option<Checkpoint>,
+    /// Wall clock, ms since the epoch.
+    pub now_ms: i64,
+}
+
+/// Why a partition cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Another topic of the same name left it here.
+    #[error("{} belongs to topic id {found}, not to {expected}", .dir.display())]
+    WrongTopic {
+        dir: PathBuf,
+        found: TopicId,
+        expected: TopicId,
+    },
+    #[error("{0}")]
+    Metadata(CheckpointError),
+    #[error("{} holds {file}, an unfinished compaction of Apache Kafka: let a Kafka broker finish it first", .dir.display())]
+    UnfinishedCompaction { dir: PathBuf, file: String },
+}
+
+/// A range of offsets that was promised once and cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// First offset of the range.
+    pub from: Offset,
+    /// First offset after it.
+    pub to: Offset,
+    /// Base offset of the segment, and the byte of its file where the damage begins.
+    pub segment: Offset,
+    pub position: u64,
+    pub reason: String,
+}
+
+impl Damage {
+    pub(super) fn contains(&self, offset: Offset) -> bool {
+        self.from <= offset && offset < self.to
+    }
+}
+
+/// What recovery did. For the log line, and for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Bytes of log files read.
+    pub scanned_bytes: u64,
+    /// Bytes of torn tail cut away; none of them was ever acknowledged.
+    pub cut_bytes: u64,
+    /// Segments whose indexes were rebuilt from the log.
+    pub rebuilt_indexes: u64,
+    /// Files of unfinished deletions removed.
+    pub leftovers: u64,
+    /// Ranges that are refused from now on.
+    pub damage: Vec<Damage>,
+    /// Small files that were not what they should be, and were rebuilt.
+    pub warnings: Vec<String>,
+}
+
+/// An opened directory, ready to be handed to the shard that owns the partition. `Send`.
+#[derive(Debug)]
+pub struct Recovered {
+    pub(super) name: LogName,
+    pub(super) dir: PathBuf,
+    pub(super) config: LogConfig,
+    pub(super) offsets: Offsets,
+    pub(super) segments: Vec<Segment>,
+    pub(super) producers: Producers,
+    pub(super) epochs: Epochs,
+    pub(super) epochs_dirty: bool,
+    pub(super) checkpointed: Offset,
+    pub(super) loose_snapshots: Vec<Offset>,
+    /// What was done.
+    pub report: RecoveryReport,
+}
+
+impl Log {
+    /// Opens the partition's directory `dir`, making it if it is not there. Blocking and `Send`: for `rt::blocking`.
+    pub fn recover(
+        disk: &Disk,
+        dir: &Path,
+        name: &LogName,
+        config: &LogConfig,
+        from: RecoverFrom,
+    ) -> Result<Recovered, LogError> {
+        let mut report = RecoveryReport::default();
+        let names = prepare(disk, dir, name, &mut report)?;
+        let mut bases: Vec<Offset> = names_ending(&names, LOG).collect();
+        let checkpoint = from.checkpoint.unwrap_or(Checkpoint {
+            recovery_point: Offset::ZERO,
+            high_watermark: Offset::ZERO,
+            log_start: Offset::ZERO,
+        });
+        let is_new = bases.is_empty();
+        if is_new {
+            // A directory without a log has nothing to be held against it but where it begins.
+            make_segment(disk, dir, checkpoint.log_start)?;
+            bases.push(checkpoint.log_start);
+        }
+        let recovery_point = if is_new {
+            Offset::ZERO
+        } else {
+            checkpoint.recovery_point
+        };
+        let (mut epochs, epochs_known) = load_epochs(disk, dir, &mut report);
+        let before = epochs.clone();
+        let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
+        let mut log_end = bases[0];
+        let mut sealed = false;
+        for (at, base) in bases.iter().enumerate() {
+            let next = bases.get(at + 1).copied();
+            let clean = from.clean;
+            let salvage = Salvage {
+                disk,
+                dir,
+                config,
+                base: *base,
+                next,
+                clean,
+                recovery_point,
+                now_ms: from.now_ms,
+            };
+            let Salvaged {
+                segment,
+                end,
+                sealed: tail,
+            } = salvage.run(&mut epochs, &mut report)?;
+            segments.push(segment);
+            (log_end, sealed) = (end, tail);
+        }
+        if log_end < recovery_point {
+            // The file ends before what was promised: those offsets must not be given to other records.
+            let segment = bases[bases.len() - 1];
+            let position = segments[segments.len() - 1].size;
+            let reason = "the file ends too early".to_owned();
+            report.damage.push(Damage {
+                from: log_end,
+                to: recovery_point,
+                segment,
+                position,
+                reason,
+            });
+            (log_end, sealed) = (recovery_point, true);
+        }
+        if sealed {
+            let next = seal_and_go_on(disk, dir, &mut segments, log_end, from.now_ms)?;
+            segments.push(next);
+        }
+        if !from.clean || is_new {
+            disk.sync_dir(dir)?;
+        }
+        let log_start = checkpoint.log_start.max(bases[0]).min(log_end);
+        epochs.cut_end(log_end);
+        let state = Replay {
+            disk,
+            dir,
+            names: &names,
+            segments: &segments,
+            log_start,
+            log_end,
+        };
+        let (producers, loose_snapshots) =
+            state.producers(&mut epochs, !epochs_known, config, from.now_ms, &mut report)?;
+        epochs.cut_start(log_start);
+        Ok(Recovered {
+            name: name.clone(),
+            dir: dir.to_path_buf(),
+            config: config.clone(),
+            offsets: Offsets::opened(log_start, checkpoint.high_watermark, log_end),
+            segments,
+            producers,
+            epochs_dirty: !epochs_known && !epochs.entries().is_empty() || epochs != before,
+            epochs,
+            checkpointed: loose_snapshots.last().copied().unwrap_or(Offset::ZERO),
+            loose_snapshots,
+            report,
+        })
+    }
+}
+
+impl Recovered {
+    /// Where the log stands.
+    pub fn offsets(&self) -> super::LogOffsets {
+        self.offsets.get()
+    }
+}
+
+/// Removes what unfinished deletions left in a log directory: whole partitions renamed to `-delete`. How many. Blocking.
+pub fn clean_leftovers(disk: &Disk, log_dir: &Path) -> io::Result<u64> {
+    let mut count = 0;
+    for name in disk.read_dir(log_dir)? {
+        if format::is_deleted_directory(&name) {
+            disk.remove_dir_all(log_dir.join(name))?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Makes the directory if needed, removes leftovers, checks whose it is; the names in it.
+fn prepare(
+    disk: &Disk,
+    dir: &Path,
+    name: &LogName,
+    report: &mut RecoveryReport,
+) -> Result<Vec<String>, LogError> {
+    disk.create_dir_all(dir)?;
+    match checkpoint::read_partition_metadata(disk, dir) {
+        Ok(Some(found)) if found != name.topic_id => {
+            return Err(LogError::WrongTopic {
+                dir: dir.to_path_buf(),
+                found,
+                expected: name.topic_id,
+            });
+        }
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            let text = checkpoint::encode_partition_metadata(name.topic_id);
+            disk.write_atomic(dir.join(PARTITION_METADATA), text.as_bytes())?;
+        }
+        Err(CheckpointError::Io(error)) => return Err(error.into()),
+        Err(malformed) => return Err(LogError::Metadata(malformed)),
+    }
+    let mut names = disk.read_dir(dir)?;
+    if let Some(swap) = names.iter().find(|name| name.ends_with(".swap")) {
+        return Err(LogError::UnfinishedCompaction {
+            dir: dir.to_path_buf(),
+            file: swap.clone(),
+        });
+    }
+    let segments: Vec<Offset> = names_ending(&names, LOG).collect();
+    let is_leftover = |name: &String| {
+        // An index without its log is what a crash in the middle of a deletion leaves.
+        let orphan = format::parse_file_name(name).is_some_and(|(base, ending)| {
+            [format::INDEX, format::TIME_INDEX].contains(&ending) && !segments.contains(&base)
+        });
+        orphan || name.ends_with(DELETED) || name.ends_with(".cleaned") || name.ends_with(".tmp")
+    };
+    for leftover in names.iter().filter(|name| is_leftover(name)) {
+        disk.remove_file(dir.join(leftover))?;
+        report.leftovers += 1;
+    }
+    names.retain(|name| !is_leftover(name));
+    Ok(names)
+}
+
+/// Offsets of the files with this ending, ascending (the names are sorted).
+fn names_ending<'a>(names: &'a [String], ending: &'a str) -> impl Iterator<Item = Offset> + 'a {
+    let parsed = names.iter().filter_map(|name| format::parse_file_name(name));
+    parsed
+        .filter(move |(_, found)| *found == ending)
+        .map(|(base, _)| base)
+}
+
+fn make_segment(disk: &Disk, dir: &Path, base: Offset) -> io::Result<()> {
+    disk.open_blocking(
+        dir.join(format::file_name(base, LOG)),
+        OpenOptions {
+            create: true,
+            write: true,
+        },
+    )?;
+    disk.sync_dir(dir)
+}
+
+/// The last segment must not be appended to: closes it and makes the next one.
+fn seal_and_go_on(
+    disk: &Disk,
+    dir: &Path,
+    segments: &mut [Segment],
+    log_end: Offset,
+    now_ms: i64,
+) -> io::Result<Segment> {
+    make_segment(disk, dir, log_end)?;
+    if let Some(last) = segments.last_mut() {
+        last.finished = true;
+    }
+    let mut segment = Segment::new(log_end, now_ms);
+    segment.created = true;
+    Ok(segment)
+}
+
+/// The leader epochs of the checkpoint, and whether it could be read.
+fn load_epochs(disk: &Disk, dir: &Path, report: &mut RecoveryReport) -> (Epochs, bool) {
+    match checkpoint::read_epochs(disk, &dir.join(LEADER_EPOCHS)) {
+        Ok(Some(entries)) => (Epochs::from_entries(entries), true),
+        Ok(None) => (Epochs::default(), false),
+        Err(error) => {
+            report
+                .warnings
+                .push(format!("{error}; rebuilding it from the log"));
+            (Epochs::default(), false)
+        }
+    }
+}
+
+/// State that is rebuilt by going through batch headers.
+struct Replay<'a> {
+    disk: &'a Disk,
+    dir: &'a Path,
+    names: &'a [String],
+    segments: &'a [Segment],
+    log_start: Offset,
+    log_end: Offset,
+}
+
+impl Replay<'_> {
+    /// Producers from the newest sound snapshot and the headers after it; with `all_epochs` every header is read, for the
+    /// epochs' sake. Also the snapshots that stand at no segment's base.
+    fn producers(
+        &self,
+        epochs: &mut Epochs,
+        all_epochs: bool,
+        config: &LogConfig,
+        now_ms: i64,
+        report: &mut RecoveryReport,
+    ) -> io::Result<(Producers, Vec<Offset>)> {
+        let mut producers = Producers::default();
+        let mut from = self.log_start;
+        let mut loose = Vec::new();
+        let mut offsets: Vec<Offset> = names_ending(self.names, SNAPSHOT).collect();
+        while let Some(offset) = offsets.pop() {
+            let path = self.dir.join(format::file_name(offset, SNAPSHOT));
+            if offset > self.log_end || offset < self.log_start {
+                self.disk.remove_file(&path)?;
+                continue;
+            }
+            match format::decode_snapshot(&self.disk.read(&path)?) {
+                Ok(entries) if from < offset || offset == self.log_start => {
+                    if from == self.log_start && producers.is_empty() {
+                        producers = Producers::from_snapshot(&entries);
+                        from = offset;
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    report
+                        .warnings
+                        .push(format!("{}: {error}; reading the log instead", path.display()));
+                    self.disk.remove_file(&path)?;
+                    continue;
+                }
+            }
+            if self.segments.iter().all(|segment| segment.base != offset) {
+                loose.insert(0, offset);
+            }
+        }
+        let walk_from = if all_epochs { self.log_start } else { from };
+        if walk_from < self.log_end {
+            self.walk(walk_from, |found| {
+                epochs.begin(found.leader_epoch, found.base);
+                if let (true, Some(producer)) = (found.base >= from, &found.producer) {
+                    producers.appended(producer, found.base, found.max_timestamp);
+                }
+            })?;
+        }
+        producers.seen_all(now_ms);
+        producers.bound(config.producers_limit);
+        Ok((producers, loose))
+    }
+
+    /// Headers of all batches from `from` on.
+    fn walk(&self, from: Offset, mut each: impl FnMut(&super::batches::FoundBatch)) -> io::Result<()> {
+        let first = self
+            .segments
+            .partition_point(|segment| segment.base <= from)
+            .saturating_sub(1);
+        for segment in &self.segments[first..] {
+            if segment.size == 0 {
+                continue;
+            }
+            let path = self.dir.join(format::file_name(segment.base, LOG));
+            let log = self.disk.open_blocking(&path, OpenOptions::default())?;
+            let start = self.floor(segment, from)?;
+            let mut walk = Walk::new(&log, segment.size, start, segment.base);
+            loop {
+                match walk.next(false)? {
+                    Step::Batch(found) if found.last < from => {}
+                    Step::Batch(found) => each(&found),
+                    Step::End => break,
+                    // Damage was reported already; what is behind it still counts.
+                    Step::Bad(_) => {
+                        if walk.resynchronize()?.is_none() {
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Byte of the segment's file from which on `offset` is to be looked for; its index is in its file by now.
+    fn floor(&self, segment: &Segment, offset: Offset) -> io::Result<u64> {
+        if offset <= segment.base || segment.offsets.len() == 0 {
+            return Ok(0);
+        }
+        let bytes = self
+            .disk
+            .read(self.dir.join(format::file_name(segment.base, format::INDEX)))?;
+        let entries = bytes
+            .chunks_exact(format::OFFSET_ENTRY)
+            .map(|entry| OffsetEntry::decode(segment.base, entry));
+        let below = entries
+            .take(segment.offsets.len())
+            .take_while(|entry| entry.offset <= offset)
+            .last();
+        Ok(below.map_or(0, |entry| u64::from(entry.position)))
+    }
+}
+
+/// Cuts a log's files so that the log ends at or before `to`: segments above go, the one in which it falls is cut at the
+/// start of the batch that holds it. Blocking.
+pub(super) fn cut_files(disk: &Disk, dir: &Path, bases: &[Offset], to: Offset) -> io::Result<()> {
+    let keep = bases.partition_point(|base| *base <= to).max(1);
+    for base in bases[keep..].iter().rev() {
+        for ending in [LOG, format::INDEX, format::TIME_INDEX, SNAPSHOT] {
+            match disk.remove_file(dir.join(format::file_name(*base, ending))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    let base = bases[keep - 1];
+    let log = disk.open_blocking(
+        dir.join(format::file_name(base, LOG)),
+        OpenOptions {
+            create: false,
+            write: true,
+        },
+    )?;
+    let len = log.len()?;
+    let mut walk = Walk::new(&log, len, 0, base);
+    let cut = loop {
+        match walk.next(false)? {
+            Step::Batch(found) if found.last < to => {}
+            Step::Batch(found) => break found.position,
+            Step::End | Step::Bad(_) => break walk.position,
+        }
+    };
+    if cut < len {
+        log.set_len(cut)?;
+        log.sync_data()?;
+        for ending in [format::INDEX, format::TIME_INDEX] {
+            match disk.remove_file(dir.join(format::file_name(base, ending))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+    disk.sync_dir(dir)
+}

@@ -1,0 +1,1 @@
+//! Scenarios of whole logs, on both engines.
