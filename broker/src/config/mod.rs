@@ -97,12 +97,6 @@ pub struct SocketOptions {
     pub request_max_bytes: usize,
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
-    /// `max.connections`.
-    pub max_connections: usize,
-    /// `max.connections.per.ip`.
-    pub max_connections_per_ip: usize,
-    /// `queued.max.requests`: requests of one connection in flight.
-    pub queued_max_requests: usize,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`.
@@ -402,9 +396,6 @@ fn sockets(values: &Values<'_>) -> SocketOptions {
     SocketOptions {
         request_max_bytes: values.size("socket.request.max.bytes"),
         max_idle: values.millis("connections.max.idle.ms"),
-        max_connections: values.size("max.connections"),
-        max_connections_per_ip: values.size("max.connections.per.ip"),
-        queued_max_requests: values.size("queued.max.requests"),
         fetch_max_bytes: values.size("fetch.max.bytes"),
         fetch_session_slots: values.size("max.incremental.fetch.session.cache.slots"),
     }
