@@ -19,48 +19,35 @@ pub(crate) const DEPLOYMENT: &str = "millrace-operator";
 
 /// Installs the chart, or upgrades it, with further `--set` values, and waits until the operator is there.
 pub(crate) fn install(cluster: &Cluster, values: &[&str]) -> Result<()> {
-    let chart = cluster.repository.join("charts/millrace");
-    helm(
-        cluster,
-        &["lint", "--strict", "--quiet"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain([chart.display().to_string()])
-            .collect::<Vec<_>>(),
-    )?;
+    let chart = cluster.repository.join("charts/millrace").display().to_string();
+    helm(cluster, &["lint", "--strict", "--quiet", &chart])?;
     let images = &cluster.images;
-    let registry = &images.registry;
-    let tag = &images.tag;
-    let mut arguments: Vec<String> = ["upgrade", "--install", RELEASE].map(str::to_owned).to_vec();
-    arguments.push(chart.display().to_string());
-    arguments.extend(
-        [
-            "--namespace",
-            NAMESPACE,
-            "--create-namespace",
-            "--wait",
-            "--timeout",
-            "120s",
-        ]
-        .map(str::to_owned),
-    );
-    for value in [
+    let (registry, tag) = (&images.registry, &images.tag);
+    let settings = [
         format!("image.repository={registry}/millrace-operator"),
         format!("image.tag={tag}"),
         format!("brokerImage.repository={registry}/millrace-broker"),
         format!("brokerImage.tag={tag}"),
         // Drift that nothing tells of is found at the next full round; the default of two minutes is long for a test.
         "fullReconciliationSeconds=15".to_owned(),
-    ] {
-        arguments.extend(["--set".to_owned(), value]);
-    }
-    for value in values {
-        arguments.extend(["--set".to_owned(), (*value).to_owned()]);
+    ];
+    let mut arguments = vec![
+        "upgrade",
+        "--install",
+        RELEASE,
+        &chart,
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+    ];
+    arguments.extend(["--wait", "--timeout", "120s"]);
+    for setting in settings.iter().map(String::as_str).chain(values.iter().copied()) {
+        arguments.extend(["--set", setting]);
     }
     helm(cluster, &arguments).map(drop)
 }
 
-fn helm(cluster: &Cluster, arguments: &[String]) -> Result<String> {
+fn helm(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     let words = cluster.outside(&["env", "helm"]);
     let mut command = Command::new(&words[0]);
     command.args(&words[1..]).args(arguments).stdin(Stdio::null());
@@ -85,20 +72,13 @@ pub(crate) fn pods(cluster: &Cluster) -> Result<Vec<Value>> {
         .collect())
 }
 
-/// Sets the number of operator pods and waits until all are ready.
-pub(crate) fn scale(cluster: &Cluster, replicas: u32) -> Result<()> {
-    let kubectl = kubectl(cluster);
-    kubectl.run(&[
-        "scale",
-        "deployment",
-        DEPLOYMENT,
-        &format!("--replicas={replicas}"),
-    ])?;
-    kubectl.wait_until("deployment", DEPLOYMENT, seconds(60), |deployment| {
+/// Waits until there are so many operator pods, and all are ready.
+pub(crate) fn wait_pods(cluster: &Cluster, replicas: u64) -> Result<()> {
+    kubectl(cluster).wait_until("deployment", DEPLOYMENT, seconds(60), |deployment| {
         let status = &deployment["status"];
         let (ready, all) = (status["readyReplicas"].as_u64(), status["replicas"].as_u64());
-        if ready != Some(replicas.into()) || all != Some(replicas.into()) {
-            bail!("{} operator pods wanted, status is {status}", replicas);
+        if ready != Some(replicas) || all != Some(replicas) {
+            bail!("{replicas} operator pods wanted, status is {status}");
         }
         Ok(())
     })?;

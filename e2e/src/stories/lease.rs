@@ -13,12 +13,12 @@ use crate::wait::{self, seconds};
 pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     let result = two_operators(env);
     // The other stories go on with one.
-    operator::scale(env.cluster, 1)?;
+    operator::install(env.cluster, &[])?;
     result
 }
 
 fn two_operators(env: &Env<'_>) -> Result<()> {
-    operator::scale(env.cluster, 2)?;
+    operator::install(env.cluster, &["replicas=2"])?;
     Given::cluster(env, &topic("orders", "partitions: 1"))?;
     Given::topic_ready(env, "orders")?;
 
@@ -26,7 +26,7 @@ fn two_operators(env: &Env<'_>) -> Result<()> {
     operator::kubectl(env.cluster).run(&["delete", "pod", &first, "--force", "--grace-period=0"])?;
     let second = other_leader(env, &first)?;
     works(env, 2)?;
-    operator::scale(env.cluster, 2)?;
+    operator::wait_pods(env.cluster, 2)?;
 
     let system = env.in_namespace(operator::NAMESPACE);
     system.signal(&second, "SIGSTOP")?;
