@@ -51,7 +51,7 @@ fn variable(name: &str) -> Result<String> {
 impl Cluster {
     /// The cluster of `KUBECONFIG`, or else a freshly booted one.
     pub(crate) fn start() -> Result<Cluster> {
-        let registry = variable("REGISTRY")?;
+        let (registry, tag) = (variable("REGISTRY")?, variable("TAG")?);
         let given = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
         let kind = if given {
             Kind::Given
@@ -60,15 +60,13 @@ impl Cluster {
         };
         let client = match kind {
             Kind::Own(_) => "localhost/client:1".to_owned(),
-            Kind::Given => {
-                std::env::var("CLIENT_IMAGE").unwrap_or_else(|_| "docker.io/edenhill/kcat:1.7.1".to_owned())
-            }
+            Kind::Given => format!("{registry}/millrace-client:{tag}"),
         };
         Ok(Cluster {
             repository: variable("MILLRACE_REPOSITORY")?.into(),
             images: Images {
                 registry,
-                tag: variable("TAG")?,
+                tag,
                 client,
             },
             kind,
