@@ -10,6 +10,8 @@
 //! a voter is (node id, directory id) everywhere, so that more are an addition and not a change.
 
 pub mod admin;
+#[cfg(test)]
+mod admin_tests;
 pub mod advertised;
 mod handle;
 pub mod liveness;
@@ -213,9 +215,9 @@ fn raft_config() -> Result<Arc<openraft::Config>, StartError> {
     let config = openraft::Config {
         cluster_name: "millrace".into(),
         // Ticks cost wake-ups on an idle broker; with one voter nobody waits for a heartbeat.
-        heartbeat_interval: 250,
-        election_timeout_min: 1000,
-        election_timeout_max: 2000,
+        heartbeat_interval: 500,
+        election_timeout_min: 2000,
+        election_timeout_max: 4000,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2000),
         max_in_snapshot_log_to_keep: 100,
         purge_batch_size: 100,

@@ -18,15 +18,15 @@ use crate::rt::control::Control;
 use crate::rt::recorder::{Recorder, Survives};
 use crate::rt::{now, random_uuid};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 
 /// One broker's control plane over one directory.
-struct World {
-    control: Control,
+pub(super) struct World {
+    pub(super) control: Control,
     quorum: Option<Quorum>,
 }
 
-fn options(dir: &Path) -> Options {
+pub(super) fn options(dir: &Path) -> Options {
     Options {
         disk: Disk::real(),
         dir: dir.join(DIRECTORY),
@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Starts and registers broker 0.
-    fn start(options: Options) -> World {
+    pub(super) fn start(options: Options) -> World {
         let world = World::try_start(options).unwrap();
         let registration = Registration {
             node: NodeId(0),
@@ -84,7 +84,7 @@ impl World {
         world
     }
 
-    fn handle(&self) -> Handle {
+    pub(super) fn handle(&self) -> Handle {
         self.quorum.as_ref().expect("it runs").handle().clone()
     }
 
@@ -95,7 +95,7 @@ impl World {
             .unwrap()
     }
 
-    fn create(&self, name: &str, partitions: i32) {
+    pub(super) fn create(&self, name: &str, partitions: i32) {
         match self.ask(create(name, partitions)) {
             Reply::CreateTopics(replies) => assert!(replies[0].result.is_ok(), "{replies:?}"),
             other => panic!("{other:?}"),
@@ -117,7 +117,7 @@ impl World {
         self.control.shutdown(SOON);
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         let quorum = self.quorum.take().expect("it runs");
         self.control.block_on(async { quorum.stop().await });
         self.control.shutdown(SOON);
