@@ -1,5 +1,6 @@
 //! Golden batches: the record sets inside Kafka's own Produce and Fetch vectors. Each batch must be valid for us, its
 //! records readable, and the same records built by us must be the same bytes.
+#![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
 use protocol::messages::{FetchResponse, ProduceRequest};

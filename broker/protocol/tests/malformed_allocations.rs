@@ -1,7 +1,7 @@
 //! Malformed input: every message of Kafka's own vectors, cut at every byte and with impossible lengths written over
 //! every byte. Each must be an error or a message, never a panic, and must not cost memory beyond what came in: a
 //! counting allocator watches every decode.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
