@@ -8,6 +8,7 @@ pub mod http;
 pub mod log;
 pub mod metadata;
 pub mod net;
+pub mod node;
 pub mod quorum;
 pub mod replication;
 pub mod rt;

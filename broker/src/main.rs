@@ -2,11 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use broker::config::{self, Config};
+use broker::node::{Node, Signals};
+use broker::rt::file::Disk;
 use broker::telemetry::{self, LogFormat};
 use clap::Parser;
 use protocol::properties::{Kind, broker_property};
+
+/// How long an orderly stop may take.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,7 +52,31 @@ fn main() -> ExitCode {
     for note in &config.notes {
         tracing::info!("{note}");
     }
-    fail(&"this build has no data plane yet")
+    run(config)
+}
+
+/// Runs a broker until a signal ends it. The first one stops it in order, the second one at once: what was acknowledged is
+/// on disk, so only time is lost.
+fn run(config: Config) -> ExitCode {
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("listen for signals: {error}")),
+    };
+    let node = match Node::start(config, Disk::real()) {
+        Ok(node) => node,
+        Err(error) => return fail(&error),
+    };
+    signals.wait();
+    tracing::info!("stopping");
+    std::thread::spawn(move || {
+        signals.wait_for_second(STOP_WITHIN);
+        eprintln!("millrace-broker: ended at once; the next start recovers");
+        std::process::exit(1);
+    });
+    match node.stop() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
 }
 
 /// Said on stderr whatever the log's filter is: a start that fails must never be silent.

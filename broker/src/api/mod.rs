@@ -1,1 +1,51 @@
-//! The table of request handlers; ApiVersions is computed from it.
+//! The table of request handlers. ApiVersions is computed from it, so nothing can be served and not advertised, or the
+//! other way round.
+//!
+//! A hub that is only a table: each row names a request, its handler's file and whether it may run beside other requests
+//! of its connection. What a request means is in the handler's file.
+
+pub mod api_versions;
+mod batches;
+pub mod create_partitions;
+pub mod create_topics;
+mod cut;
+pub mod delete_topics;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_topic_partitions;
+pub mod error;
+pub mod fetch;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_offsets;
+mod lookup;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+mod replies;
+pub mod serve;
+
+pub use serve::{Connection, Core, Ctx, Order, Outcome, order, serve};
+
+use serve::{Row, row};
+
+/// Every request this broker serves, and whether it may run beside others of its connection.
+pub(crate) fn table() -> Vec<Row> {
+    use Order::{Alone, Together};
+    vec![
+        row(Together, produce::handle),
+        row(Alone, fetch::handle),
+        row(Alone, list_offsets::handle),
+        row(Alone, metadata::handle),
+        row(Alone, api_versions::handle),
+        row(Alone, create_topics::handle),
+        row(Alone, delete_topics::handle),
+        row(Alone, init_producer_id::handle),
+        row(Alone, offset_for_leader_epoch::handle),
+        row(Alone, describe_configs::handle),
+        row(Alone, create_partitions::handle),
+        row(Alone, incremental_alter_configs::handle),
+        row(Alone, describe_cluster::handle),
+        row(Alone, describe_topic_partitions::handle),
+    ]
+}

@@ -54,6 +54,12 @@ enum StreamKind {
     Posix(posix::Stream),
 }
 
+/// Opens `address` for a moment without SO_REUSEPORT: an error if anybody listens there, also somebody who would share the
+/// port. Returns the address, with the port the kernel picked for port 0. On any thread.
+pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind(address)?.local_addr()
+}
+
 impl TcpListener {
     /// Binds and listens. With `reuse_port` every shard may bind the same address and the kernel spreads connections;
     /// the caller binds it once without to learn that the port is free from others. Port 0 picks a free one.

@@ -1,0 +1,242 @@
+//! From a frame to an answer: the header, the row of the table, the body, the handler, the encoded reply.
+//!
+//! Owns what all handlers share (the core's context, who is asking) and the two ways a request ends without a handler:
+//! an unknown version of ApiVersions is answered, anything else that cannot be decoded or is not served closes the connection
+//! with one clear line, because the protocol has no other answer for it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use protocol::frame::{self, RequestHeader};
+use protocol::{ApiKey, Decoder, Frame, Message, Request};
+
+use super::api_versions;
+use super::fetch::session::SessionCache;
+use crate::shard::Shard;
+
+/// What the handlers of one core share. Never leaves its thread.
+pub struct Core {
+    /// The core itself.
+    pub shard: Rc<Shard>,
+    /// Incremental fetch sessions of the connections of this core.
+    pub sessions: RefCell<SessionCache>,
+    rows: BTreeMap<i16, Row>,
+}
+
+impl Core {
+    /// The handlers' side of `shard`, with room for `fetch_sessions` sessions.
+    pub fn new(shard: Rc<Shard>, fetch_sessions: usize) -> Rc<Core> {
+        let rows = super::table()
+            .into_iter()
+            .map(|row| (row.key.code(), row))
+            .collect();
+        Rc::new(Core {
+            shard,
+            sessions: RefCell::new(SessionCache::new(fetch_sessions)),
+            rows,
+        })
+    }
+
+    /// The served requests in key order.
+    pub fn served(&self) -> impl Iterator<Item = ApiKey> {
+        self.rows.values().map(|row| row.key)
+    }
+}
+
+/// Who is asking.
+pub struct Connection {
+    /// The core that accepted it.
+    pub core: Rc<Core>,
+    /// Name of the listener it came in on.
+    pub listener: Arc<str>,
+    /// The client's address.
+    pub peer: SocketAddr,
+}
+
+/// One request's surroundings.
+pub struct Ctx {
+    /// The connection it came on.
+    pub connection: Rc<Connection>,
+    /// Which request it is.
+    pub key: ApiKey,
+    /// Version, correlation id, client id.
+    pub header: RequestHeader,
+}
+
+impl Ctx {
+    /// The core that serves it.
+    pub fn shard(&self) -> &Rc<Shard> {
+        &self.connection.core.shard
+    }
+
+    /// Version of the request and of its answer.
+    pub fn version(&self) -> i16 {
+        self.header.api_version
+    }
+}
+
+/// Whether a request may run beside others of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It waits for the ones before it, and the ones behind wait for it. What clients expect unless a row says otherwise.
+    Alone,
+    /// It starts in order and may be waiting while the next one starts. Everything that must happen in order (appends)
+    /// happens before the handler first waits.
+    Together,
+}
+
+/// How a request ended.
+pub enum Outcome {
+    /// Send this.
+    Reply(Frame),
+    /// Send nothing (`acks=0`).
+    Silent,
+    /// Close the connection, for this reason.
+    Refuse(String),
+}
+
+/// One row of the table.
+pub(crate) struct Row {
+    key: ApiKey,
+    order: Order,
+    serve: Box<dyn Fn(Ctx, Decoder) -> LocalBoxFuture<'static, Outcome>>,
+}
+
+/// Makes a row of a handler.
+pub(crate) fn row<R, A, H>(order: Order, handler: H) -> Row
+where
+    R: Request + 'static,
+    A: Into<Answer<R::Response>>,
+    H: AsyncFn(&Ctx, R) -> A + Copy + 'static,
+{
+    let serve = move |ctx: Ctx, mut body: Decoder| -> LocalBoxFuture<'static, Outcome> {
+        Box::pin(async move {
+            let request = match R::decode(&mut body, ctx.version())
+                .and_then(|request| body.finish().map(|()| request))
+            {
+                Ok(request) => request,
+                Err(error) => return ctx.refuse(&format!("its body cannot be decoded: {error}")),
+            };
+            match handler(&ctx, request).await.into() {
+                Answer::Reply(response) => {
+                    encode(ctx.key, ctx.version(), ctx.header.correlation_id, &response)
+                }
+                Answer::Silent => Outcome::Silent,
+                Answer::Close(why) => ctx.refuse(&why),
+            }
+        })
+    };
+    Row {
+        key: R::KEY,
+        order,
+        serve: Box::new(serve),
+    }
+}
+
+/// What a handler returns: an answer, or for `acks=0` none.
+pub enum Answer<T> {
+    /// An answer.
+    Reply(T),
+    /// Nothing to send.
+    Silent,
+    /// Close the connection, for this reason.
+    Close(String),
+}
+
+impl<T> From<T> for Answer<T> {
+    fn from(response: T) -> Answer<T> {
+        Answer::Reply(response)
+    }
+}
+
+impl Ctx {
+    fn refuse(&self, why: &str) -> Outcome {
+        let client = self.header.client_id.as_deref().unwrap_or("");
+        Outcome::Refuse(format!(
+            "{} version {} of client {client:?}: {why}",
+            self.key.name(),
+            self.version()
+        ))
+    }
+}
+
+/// A whole answer, ready to be sent.
+pub(super) fn encode<T: Message>(key: ApiKey, version: i16, correlation_id: i32, response: &T) -> Outcome {
+    match frame::encode_response(key, version, correlation_id, response) {
+        Ok(frame) => Outcome::Reply(frame),
+        Err(error) => Outcome::Refuse(format!("{} version {version}: answer: {error}", key.name())),
+    }
+}
+
+/// The versions of an API that this broker serves: all the codec knows, but for those that Kafka itself holds back.
+pub(super) fn served_versions(key: ApiKey) -> RangeInclusive<i16> {
+    match key {
+        // Version 6 (two-phase commit, KIP-939) is unstable in Kafka 4.4.
+        ApiKey::InitProducerId => 0..=5,
+        _ => key.versions(),
+    }
+}
+
+/// How long a change may take by a request's own `timeout_ms`.
+pub(super) fn deadline(timeout_ms: i32) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(300);
+    Duration::from_millis(timeout_ms.max(1) as u64).min(LONGEST)
+}
+
+/// How the request in `frame` goes with its neighbours. Unknown ones are refused alone.
+pub fn order(core: &Core, frame: &Bytes) -> Order {
+    peek(frame)
+        .and_then(|(key, _)| core.rows.get(&key))
+        .map_or(Order::Alone, |row| row.order)
+}
+
+/// Key and version, the first four bytes of every request.
+fn peek(frame: &Bytes) -> Option<(i16, i16)> {
+    let key = i16::from_be_bytes(frame.get(0..2)?.try_into().ok()?);
+    let version = i16::from_be_bytes(frame.get(2..4)?.try_into().ok()?);
+    Some((key, version))
+}
+
+/// Serves one request.
+pub async fn serve(connection: Rc<Connection>, frame: Bytes) -> Outcome {
+    let core = connection.core.clone();
+    core.shard.counters.requested(frame.len() as u64);
+    let Some((key, version)) = peek(&frame) else {
+        return Outcome::Refuse("a request without a header".into());
+    };
+    let Some(row) = core.rows.get(&key) else {
+        return Outcome::Refuse(format!("request key {key} version {version} is not served"));
+    };
+    if !served_versions(row.key).contains(&version) {
+        return if row.key == ApiKey::ApiVersions {
+            api_versions::unknown_version(&core, &frame)
+        } else {
+            Outcome::Refuse(format!("{} version {version} is not served", row.key.name()))
+        };
+    }
+    let mut body = Decoder::new(frame);
+    match RequestHeader::decode(&mut body) {
+        Ok(header) => {
+            (row.serve)(
+                Ctx {
+                    connection,
+                    key: row.key,
+                    header,
+                },
+                body,
+            )
+            .await
+        }
+        Err(error) => Outcome::Refuse(format!(
+            "{} version {version}: bad header: {error}",
+            row.key.name()
+        )),
+    }
+}

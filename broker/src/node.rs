@@ -1,0 +1,439 @@
+//! Start and stop order of one broker, in this process or in a test.
+//!
+//! ```text
+//! health port -> engine -> directories -> cores recover logs -> quorum -> image -> listeners -> registered -> ready
+//! stop accepting -> answer what is in flight -> last round -> checkpoints, clean mark -> quorum -> done
+//! ```
+//! Owns that order and the threads it starts. Leaves each step to the folder that knows it; what one core does is in
+//! `node/core.rs`.
+
+mod control;
+mod core;
+mod dirs;
+mod signals;
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use protocol::NodeId;
+use protocol::listener::Listener;
+
+use self::control::ControlPlane;
+use self::core::{Beginning, Command, Event};
+use self::dirs::Found;
+use crate::config::Config;
+use crate::directory::{self, Directories};
+use crate::log::checkpoint;
+use crate::net::listener;
+use crate::quorum;
+use crate::quorum::admin::{BrokerState, BrokerView};
+use crate::rt::cores::{self, CorePlan};
+use crate::rt::file::Disk;
+use crate::rt::{self, EngineChoice, Executors, Instant, ShardId, doorbell, mesh};
+use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement, replicas::FoundLog};
+
+pub use self::signals::Signals;
+
+/// What a test may change about a broker. Never reachable from a property.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TestSwitches {
+    /// Answer producers before their records are synced: the durability tests must fail with it.
+    pub answer_before_sync: bool,
+    /// Do not end the process when the last log directory failed: it is the test's.
+    pub survive_failed_disk: bool,
+}
+
+/// Why a broker did not start. One line for the person who starts it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The engine asked for is refused by the machine.
+    #[error("{0}")]
+    Engine(#[from] rt::EngineRefused),
+    /// A step could not be carried out.
+    #[error("{step}: {why}")]
+    Step {
+        /// Verb and object.
+        step: &'static str,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+fn failed<E: std::fmt::Display>(step: &'static str) -> impl FnOnce(E) -> StartError {
+    move |error| StartError::Step {
+        step,
+        why: error.to_string(),
+    }
+}
+
+/// Who this broker is, once its directories were looked at.
+pub(crate) struct Identity {
+    node: NodeId,
+    cluster_id: Arc<str>,
+    /// Id of the first log directory.
+    directory_id: [u8; 16],
+    /// Random per start.
+    incarnation_id: [u8; 16],
+    /// No directory speaks of an earlier life.
+    may_form: bool,
+}
+
+/// A running broker. Stop it; a dropped one runs on.
+pub struct Node {
+    /// Where each listener listens, by name, in the order of the properties.
+    pub addresses: Vec<(String, SocketAddr)>,
+    /// Where the admin service listens.
+    pub admin: SocketAddr,
+    /// Which engine runs it, and why.
+    pub engine: EngineChoice,
+    /// What each core counts.
+    pub counters: Vec<Arc<ShardCounters>>,
+    /// The metadata quorum.
+    pub quorum: quorum::Handle,
+    state: Arc<AtomicU8>,
+    disk: Disk,
+    /// Locked until the last file is closed.
+    dirs: Directories,
+    control: ControlPlane,
+    cores: Cores,
+}
+
+/// The threads of the data plane and the lines to them.
+struct Cores {
+    commands: Vec<doorbell::Sender<Command>>,
+    events: mpsc::Receiver<Event>,
+    bridges: Vec<bridge::Bridge>,
+    counters: Vec<Arc<ShardCounters>>,
+    progress: Arc<AtomicUsize>,
+    failure: Arc<Mutex<Option<String>>>,
+    executors: Executors,
+}
+
+impl Node {
+    /// Starts a broker and returns when clients can use it.
+    pub fn start(config: Config, disk: Disk) -> Result<Node, StartError> {
+        Node::start_with(config, disk, TestSwitches::default())
+    }
+
+    /// The same, with the switches of a test.
+    pub fn start_with(config: Config, disk: Disk, switches: TestSwitches) -> Result<Node, StartError> {
+        let began = rt::now();
+        let state = Arc::new(AtomicU8::new(BrokerState::Starting as u8));
+        let mut control = ControlPlane::start()?;
+        let plan = cores::plan(config.runtime.shards);
+        let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
+        tracing::info!(engine = %engine.engine, shards = plan.shards, "{}", engine.detail);
+        let dirs = directory::open(&disk, &config.storage.log_dirs, &config.node, rt::random_uuid)
+            .map_err(failed("open the log directories"))?;
+        for note in &dirs.notes {
+            tracing::info!("{note}");
+        }
+        let identity = Identity {
+            node: dirs.node_id,
+            cluster_id: dirs.cluster_id.clone(),
+            directory_id: dirs.dirs[0].directory_id,
+            incarnation_id: rt::random_uuid(),
+            may_form: dirs.may_form,
+        };
+        let found = dirs::look(&disk, dirs.dirs.iter().map(|dir| dir.path.as_path()));
+        let found = found.map_err(failed("look through the log directories"))?;
+        state.store(BrokerState::Recovering as u8, Relaxed);
+        let cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
+        let quorum = control.join_quorum(&config, &disk, &identity, switches.answer_before_sync)?;
+        cores.join(&quorum)?;
+        let addresses = cores.bind(&config)?;
+        control.register(&config, &disk, &identity, &quorum, &addresses)?;
+        let view = view(&config, &identity, &engine, &plan, &state, began);
+        let admin = control.serve_admin(config.control.admin, view, &quorum)?;
+        cores.tell_all(|| Command::Accept);
+        state.store(BrokerState::Running as u8, Relaxed);
+        let counters = cores.counters.clone();
+        Ok(Node {
+            addresses,
+            admin,
+            engine,
+            counters,
+            quorum,
+            state,
+            disk,
+            dirs,
+            control,
+            cores,
+        })
+    }
+
+    /// Why this broker cannot go on, if it cannot.
+    pub fn failure(&self) -> Option<String> {
+        self.cores
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Stops in order; returns when everything is on disk.
+    pub fn stop(self) -> Result<(), StartError> {
+        self.state.store(BrokerState::Stopping as u8, Relaxed);
+        let clean = self.cores.stop()?;
+        if clean {
+            for dir in &self.dirs.dirs {
+                checkpoint::mark_clean_shutdown(&self.disk, &dir.path, -1)
+                    .map_err(failed("mark the log directories as cleanly left"))?;
+            }
+        }
+        self.control.stop();
+        Ok(())
+    }
+}
+
+/// What the admin service tells about this broker beside its metadata.
+fn view(
+    config: &Config,
+    identity: &Identity,
+    engine: &EngineChoice,
+    plan: &CorePlan,
+    state: &Arc<AtomicU8>,
+    began: Instant,
+) -> BrokerView {
+    let state = state.clone();
+    BrokerView {
+        cluster_id: identity.cluster_id.clone(),
+        node: identity.node,
+        incarnation_id: identity.incarnation_id,
+        engine: engine.engine.as_str(),
+        engine_reason: engine.reason.as_str().to_string(),
+        engine_detail: engine.detail.clone(),
+        shards: i32::from(plan.shards),
+        static_config_hash: String::new(),
+        min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
+        state: Box::new(move || state_of(state.load(Relaxed))),
+        not_ready: Box::new(Vec::new),
+        memory_bytes: Box::new(|| 0),
+        uptime: Box::new(move || rt::now() - began),
+    }
+}
+
+fn state_of(number: u8) -> BrokerState {
+    use BrokerState::{Recovering, Running, Starting, Stopping};
+    [Starting, Recovering, Running, Stopping]
+        .into_iter()
+        .find(|state| *state as u8 == number)
+        .unwrap_or(Starting)
+}
+
+impl Cores {
+    fn start(
+        config: &Config,
+        disk: &Disk,
+        node: NodeId,
+        plan: &CorePlan,
+        engine: &EngineChoice,
+        switches: TestSwitches,
+        found: Found,
+    ) -> Result<Cores, StartError> {
+        let count = plan.shards;
+        let options = Arc::new(shard_options(config, node, count, switches));
+        let ports = mesh::ports(count, shard::MESH_WINDOW).map_err(failed("connect the cores"))?;
+        let (tell, events) = mpsc::channel();
+        let progress = Arc::new(AtomicUsize::new(0));
+        let checkpoints = found.checkpoints;
+        let failure = Arc::new(Mutex::new(None));
+        let fatal = on_failure(&failure, !switches.survive_failed_disk);
+        let mut by_core: Vec<Vec<FoundLog>> = (0..count).map(|_| Vec::new()).collect();
+        for log in found.logs {
+            by_core[placement::owner(&log.id(), count).index()].push(log);
+        }
+        let mut beginnings = Vec::new();
+        let (mut commands, mut bridges, mut counters) = (Vec::new(), Vec::new(), Vec::new());
+        for ((index, port), found) in ports.into_iter().enumerate().zip(by_core) {
+            let (command, inbox) = doorbell::channel(16).map_err(failed("connect the cores"))?;
+            let (bridge, bridge_end) = bridge::pair().map_err(failed("connect the cores"))?;
+            let counted = Arc::new(ShardCounters::default());
+            commands.push(command);
+            bridges.push(bridge.clone());
+            counters.push(counted.clone());
+            beginnings.push(Beginning {
+                id: ShardId(index as u16),
+                count,
+                options: options.clone(),
+                net: listener::Options {
+                    request_max_bytes: config.sockets.request_max_bytes,
+                    max_idle: config.sockets.max_idle,
+                },
+                fetch_sessions: config.sockets.fetch_session_slots.div_ceil(usize::from(count)),
+                disk: disk.clone(),
+                checkpoints: checkpoints.clone(),
+                port,
+                bridge,
+                bridge_end,
+                counters: counted,
+                found,
+                progress: progress.clone(),
+                commands: inbox,
+                events: tell.clone(),
+                fatal: fatal.clone(),
+            });
+        }
+        let executors = run(engine, plan, beginnings).map_err(failed("start the cores"))?;
+        let cores = Cores {
+            commands,
+            events,
+            bridges,
+            counters,
+            progress,
+            failure,
+            executors,
+        };
+        cores.recovered()?;
+        Ok(cores)
+    }
+
+    /// Waits until every core has opened its logs.
+    fn recovered(&self) -> Result<(), StartError> {
+        for _ in &self.commands {
+            match self.next() {
+                Event::Recovered(result) => result.map_err(failed("recover the logs"))?,
+                _ => return Err(out_of_order()),
+            }
+        }
+        tracing::debug!(logs = self.progress.load(Relaxed), "logs recovered");
+        Ok(())
+    }
+
+    /// Makes every core a shard that follows the quorum's images.
+    fn join(&self, quorum: &quorum::Handle) -> Result<(), StartError> {
+        self.tell_all(|| Command::Join(quorum.clone()));
+        for _ in &self.commands {
+            if !matches!(self.next(), Event::Joined) {
+                return Err(out_of_order());
+            }
+        }
+        for bridge in &self.bridges {
+            let bridge = bridge.clone();
+            quorum.subscribe(Box::new(move |update| bridge.publish(update)));
+        }
+        Ok(())
+    }
+
+    /// Opens the listeners on every core. The ports are claimed alone first: cores share them by SO_REUSEPORT, which would
+    /// also share them with another broker of the same user, and neither would notice.
+    fn bind(&self, config: &Config) -> Result<Vec<(String, SocketAddr)>, StartError> {
+        let mut claimed: Vec<(Arc<str>, SocketAddr)> = Vec::new();
+        for listener in &config.listeners.listen {
+            let address = claim(listener).map_err(failed("open the listeners"))?;
+            claimed.push((Arc::from(listener.name.as_str()), address));
+        }
+        let shared = self.commands.len() > 1;
+        self.tell_all(|| Command::Bind {
+            listeners: claimed.clone(),
+            shared,
+        });
+        for _ in &self.commands {
+            match self.next() {
+                Event::Bound(result) => result.map_err(failed("open the listeners"))?,
+                _ => return Err(out_of_order()),
+            }
+        }
+        Ok(claimed
+            .into_iter()
+            .map(|(name, address)| (name.to_string(), address))
+            .collect())
+    }
+
+    fn tell_all(&self, command: impl Fn() -> Command) {
+        self.commands.iter().for_each(|core| tell(core, command()));
+    }
+
+    fn next(&self) -> Event {
+        self.events.recv().unwrap_or(Event::Stopped { clean: false })
+    }
+
+    /// Ends the cores; true if every log was closed well.
+    fn stop(self) -> Result<bool, StartError> {
+        self.tell_all(|| Command::Stop);
+        let mut clean = true;
+        for _ in &self.commands {
+            clean &= matches!(self.next(), Event::Stopped { clean: true });
+        }
+        self.executors.join().map_err(failed("stop the cores"))?;
+        Ok(clean)
+    }
+}
+
+/// The address a listener will have; an error in words if it cannot be had.
+fn claim(listener: &Listener) -> Result<SocketAddr, String> {
+    let host = if listener.host.is_empty() {
+        "0.0.0.0"
+    } else {
+        &listener.host
+    };
+    let resolved = (host, listener.port)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next());
+    let address = resolved.ok_or_else(|| format!("{listener}: the host has no address on this machine"))?;
+    rt::net::claim(address).map_err(|error| format!("{listener}: {error}"))
+}
+
+/// Starts one thread per core; each takes its own beginning.
+fn run(engine: &EngineChoice, plan: &CorePlan, beginnings: Vec<Beginning>) -> std::io::Result<Executors> {
+    let waiting: Vec<Option<Beginning>> = beginnings.into_iter().map(Some).collect();
+    let waiting = Arc::new(Mutex::new(waiting));
+    rt::start(engine.engine, plan, move |shard| {
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let beginning = waiting[shard.index()].take().expect("every core starts once");
+        Box::pin(self::core::run(beginning))
+    })
+}
+
+fn tell(core: &doorbell::Sender<Command>, command: Command) {
+    // A core that is gone has said why on its own.
+    let _ = core.try_send(command);
+}
+
+fn out_of_order() -> StartError {
+    StartError::Step {
+        step: "start the cores",
+        why: "a core ended while starting".into(),
+    }
+}
+
+/// What happens when the last log directory failed: there is nothing left to serve, and a clean stop would promise what it
+/// cannot keep.
+fn on_failure(failure: &Arc<Mutex<Option<String>>>, end_process: bool) -> Fatal {
+    let failure = failure.clone();
+    Arc::new(move |why| {
+        tracing::error!("{why}");
+        if end_process {
+            eprintln!("millrace-broker: {why}");
+            std::process::exit(1);
+        }
+        *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    })
+}
+
+fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitches) -> shard::Options {
+    let memory = config.runtime.memory_soft_bytes;
+    shard::Options {
+        node_id: node,
+        log_dirs: config.storage.log_dirs.clone(),
+        given: config.given.clone(),
+        // Requests and the tail cache share what a core may hold; replies are slices of the latter.
+        receive_budget_bytes: memory / 2,
+        tail_cache_bytes: memory / 2,
+        open_files: open_files(count),
+        auto_create_topics: config.topics.auto_create,
+        delete_topics: config.topics.delete_enable,
+        fetch_max_bytes: config.sockets.fetch_max_bytes,
+        retention_check: config.storage.retention_check,
+        checkpoint_every: config.storage.checkpoint_every,
+        disk_reserve_bytes: config.storage.disk_reserve_bytes,
+        answer_before_sync: switches.answer_before_sync,
+    }
+}
+
+/// Log files one core may keep open: half of what the process may open, the rest is for connections.
+fn open_files(count: u16) -> usize {
+    (20_000 / 2 / usize::from(count)).max(16)
+}

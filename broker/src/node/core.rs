@@ -1,0 +1,167 @@
+//! What runs on each core: recover its logs, become a shard, listen, and go down in order. Driven by commands of the
+//! starting thread, answered by events.
+//!
+//! Leaves the order of the whole broker to `node.rs`.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::api;
+use crate::log::checkpoint::DirectoryCheckpoints;
+use crate::net::listener::{self, Connections};
+use crate::quorum;
+use crate::rt::file::Disk;
+use crate::rt::mesh::Port;
+use crate::rt::net::TcpListener;
+use crate::rt::{self, ShardId, doorbell};
+use crate::shard::bridge::{Bridge, BridgeEnd};
+use crate::shard::counters::ShardCounters;
+use crate::shard::mesh::{Answer, Message};
+use crate::shard::replicas::{self, FoundLog};
+use crate::shard::{self, Seed, Shard};
+
+/// How long a core waits for its connections on the way down before it leaves them.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the starting thread tells a core, in this order.
+pub(super) enum Command {
+    /// The quorum is there: become a shard and follow its images.
+    Join(quorum::Handle),
+    /// Open these listeners. `shared`: other cores open the same ports.
+    Bind {
+        listeners: Vec<(Arc<str>, SocketAddr)>,
+        shared: bool,
+    },
+    /// Serve them.
+    Accept,
+    /// Stop serving, answer what is in flight, write and sync what is left.
+    Stop,
+}
+
+/// What a core reports.
+pub(super) enum Event {
+    /// Its logs are open, or why they are not.
+    Recovered(Result<(), String>),
+    /// It follows images.
+    Joined,
+    /// Its listeners are open, or why they are not.
+    Bound(Result<(), String>),
+    /// It has ended. `clean`: everything is on disk and every log was closed.
+    Stopped { clean: bool },
+}
+
+/// What one core needs to begin with; made on the starting thread, consumed on the core.
+pub(super) struct Beginning {
+    pub(super) id: ShardId,
+    pub(super) count: u16,
+    pub(super) options: Arc<shard::Options>,
+    pub(super) net: listener::Options,
+    pub(super) fetch_sessions: usize,
+    pub(super) disk: Disk,
+    pub(super) checkpoints: Vec<Arc<DirectoryCheckpoints>>,
+    pub(super) port: Port<Message, Answer>,
+    pub(super) bridge: Bridge,
+    pub(super) bridge_end: BridgeEnd,
+    pub(super) counters: Arc<ShardCounters>,
+    pub(super) found: Vec<FoundLog>,
+    pub(super) progress: Arc<AtomicUsize>,
+    pub(super) commands: doorbell::Receiver<Command>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) fatal: shard::Fatal,
+}
+
+/// A core's whole life.
+pub(super) async fn run(beginning: Beginning) {
+    let Beginning {
+        mut commands,
+        events,
+        found,
+        progress,
+        disk,
+        ..
+    } = beginning;
+    let recovered = replicas::recover(&disk, found, progress).await;
+    let unclaimed = match recovered {
+        Ok(unclaimed) => {
+            tell(&events, Event::Recovered(Ok(())));
+            unclaimed
+        }
+        Err(error) => return tell(&events, Event::Recovered(Err(error.to_string()))),
+    };
+    let Some(Command::Join(quorum)) = commands.recv().await else {
+        return;
+    };
+    let seed = Seed {
+        id: beginning.id,
+        count: beginning.count,
+        options: beginning.options,
+        disk,
+        checkpoints: beginning.checkpoints,
+        port: beginning.port,
+        bridge: beginning.bridge,
+        quorum,
+        counters: beginning.counters,
+        fatal: beginning.fatal,
+    };
+    let shard = Shard::start(seed, beginning.bridge_end, unclaimed);
+    let core = api::Core::new(shard.clone(), beginning.fetch_sessions);
+    let connections = Connections::new(core, beginning.net);
+    tell(&events, Event::Joined);
+    serve(&shard, &connections, &mut commands, &events).await;
+}
+
+async fn serve(
+    shard: &Rc<Shard>,
+    connections: &Rc<Connections>,
+    commands: &mut doorbell::Receiver<Command>,
+    events: &mpsc::Sender<Event>,
+) {
+    let mut bound: Vec<(Arc<str>, TcpListener)> = Vec::new();
+    let mut accepting = Vec::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Join(_) => {}
+            Command::Bind { listeners, shared } => {
+                let opened = bind(listeners, shared).map(|opened| bound = opened);
+                tell(events, Event::Bound(opened));
+            }
+            Command::Accept => {
+                let listeners = std::mem::take(&mut bound).into_iter();
+                accepting.extend(
+                    listeners.map(|(name, listener)| rt::spawn(connections.clone().accept(listener, name))),
+                );
+                accepting.push(rt::spawn(connections.clone().sweep()));
+            }
+            Command::Stop => break,
+        }
+    }
+    // Dropping the accept loops closes the listening sockets: no client comes any more.
+    drop(accepting);
+    shard.begin_stop();
+    if rt::timeout(DRAIN, connections.drain()).await.is_err() {
+        tracing::warn!(shard = %shard.id, "some clients did not take their answers in time");
+    }
+    let clean = shard.finish().await;
+    tell(events, Event::Stopped { clean });
+}
+
+fn bind(
+    listeners: Vec<(Arc<str>, SocketAddr)>,
+    shared: bool,
+) -> Result<Vec<(Arc<str>, TcpListener)>, String> {
+    let open = |(name, address): (Arc<str>, SocketAddr)| {
+        listener::bind(address, shared)
+            .map(|listener| (name.clone(), listener))
+            .map_err(|error| format!("listener {name} on {address}: {error}"))
+    };
+    listeners.into_iter().map(open).collect()
+}
+
+/// The starting thread is gone only when the process ends.
+fn tell(events: &mpsc::Sender<Event>, event: Event) {
+    let _ = events.send(event);
+}

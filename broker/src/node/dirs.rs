@@ -1,0 +1,107 @@
+//! Looking through the log directories at start: which logs are there and what their directory knows of them.
+//!
+//! Leaves ids and locks to `directory.rs`, the files' formats to `log/`. Blocks: runs on the starting thread.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use protocol::TopicId;
+
+use crate::log::checkpoint::{self, DirectoryCheckpoints, read_partition_metadata};
+use crate::log::{self, LogName, RecoverFrom};
+use crate::rt;
+use crate::rt::file::Disk;
+use crate::shard::replicas::FoundLog;
+
+/// What the directories hold.
+pub(super) struct Found {
+    /// Every log in all of them.
+    pub(super) logs: Vec<FoundLog>,
+    /// The checkpoint files of each, in the order of `log.dirs`.
+    pub(super) checkpoints: Vec<Arc<DirectoryCheckpoints>>,
+}
+
+/// Looks through the directories, takes their clean-shutdown marks away, and removes what an interrupted deletion left.
+pub(super) fn look<'a>(disk: &Disk, dirs: impl Iterator<Item = &'a Path>) -> Result<Found, String> {
+    let mut found = Found {
+        logs: Vec::new(),
+        checkpoints: Vec::new(),
+    };
+    for (index, dir) in dirs.enumerate() {
+        look_at(disk, index, dir, &mut found).map_err(|error| format!("{}: {error}", dir.display()))?;
+    }
+    Ok(found)
+}
+
+fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(), String> {
+    let words = |error: std::io::Error| error.to_string();
+    let clean = checkpoint::take_clean_shutdown(disk, dir).map_err(words)?;
+    let warn = |error| tracing::warn!(%error, "a checkpoint file is not usable; its logs are recovered from their start");
+    let checkpoints = DirectoryCheckpoints::load(disk, dir, warn).map_err(words)?;
+    log::clean_leftovers(disk, dir).map_err(|error| error.to_string())?;
+    for name in disk.read_dir(dir).map_err(words)? {
+        let path = dir.join(&name);
+        let Some((topic, partition)) = log_name(&name).filter(|_| disk.is_dir(&path)) else {
+            continue;
+        };
+        let topic_id = match read_partition_metadata(disk, &path) {
+            Ok(Some(id)) => id,
+            // A crash while it was made: nothing was acknowledged in it. It is claimed by nobody and set aside.
+            Ok(None) => TopicId::ZERO,
+            Err(error) => {
+                tracing::warn!(%error, "a log without a readable topic id is set aside");
+                TopicId::ZERO
+            }
+        };
+        let name = LogName {
+            topic: Arc::from(topic),
+            partition,
+            topic_id,
+        };
+        let known = checkpoints.get(&name.key());
+        let from = RecoverFrom {
+            clean,
+            checkpoint: known,
+            now_ms: rt::wall_ms(),
+        };
+        found.logs.push(FoundLog {
+            name,
+            dir: index,
+            path,
+            from,
+        });
+    }
+    found.checkpoints.push(Arc::new(checkpoints));
+    Ok(())
+}
+
+/// Topic and partition of a log's directory; none for everything else that lies there.
+fn log_name(name: &str) -> Option<(&str, i32)> {
+    if name == crate::quorum::DIRECTORY || name.ends_with("-stray") || name.ends_with("-delete") {
+        return None;
+    }
+    let (topic, partition) = name.rsplit_once('-')?;
+    let partition = partition.parse().ok().filter(|number: &i32| *number >= 0)?;
+    (!topic.is_empty()).then_some((topic, partition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_name;
+
+    #[test]
+    fn only_partition_directories_are_logs() {
+        assert_eq!(log_name("orders-0"), Some(("orders", 0)));
+        assert_eq!(log_name("a-b-12"), Some(("a-b", 12)));
+        for other in [
+            "meta.properties",
+            "__cluster_metadata-0",
+            "orders-0-stray",
+            "-1",
+            "orders--1",
+            "x.0a-delete",
+        ] {
+            assert_eq!(log_name(other), None, "{other}");
+        }
+    }
+}

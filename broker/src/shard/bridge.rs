@@ -1,0 +1,117 @@
+//! Control plane -> this core: metadata images, and the replies to what this core submitted to the quorum.
+//!
+//! Owns the inbox and the order in which images are installed: one at a time, the guard of an image dropped only when every
+//! partition it adds is open here and every one it removes is gone. So the answer to a metadata change leaves when every core
+//! already serves it. Leaves deciding what a change is to `metadata/`, opening and deleting logs to `replicas.rs`.
+
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+
+use super::Shard;
+use crate::metadata::{ItemError, Reply, Request};
+use crate::quorum::{ImageUpdate, Refused};
+use crate::rt;
+use crate::rt::doorbell;
+use crate::rt::local::oneshot;
+
+/// What arrives from other threads.
+pub enum Inbox {
+    /// A newer image is in the slot.
+    Image,
+    /// The reply to submission number so-and-so.
+    Reply(u64, Box<Result<Reply, Refused>>),
+}
+
+/// The control plane's end of one core: hand `publish` to `quorum::Handle::subscribe`. Any thread.
+#[derive(Clone)]
+pub struct Bridge {
+    /// Images not taken yet. They are cumulative, so the core installs the newest and keeps the guards of all until then.
+    waiting: Arc<Mutex<Vec<ImageUpdate>>>,
+    bell: doorbell::Sender<Inbox>,
+}
+
+/// The core's end of its bridge.
+pub struct BridgeEnd {
+    bridge: Bridge,
+    inbox: doorbell::Receiver<Inbox>,
+}
+
+/// Replies that may wait in the inbox of one core; a core has far fewer submissions open.
+const INBOX_LIMIT: usize = 65_536;
+
+/// Both ends of one core's bridge.
+pub fn pair() -> std::io::Result<(Bridge, BridgeEnd)> {
+    let (bell, inbox) = doorbell::channel(INBOX_LIMIT)?;
+    let bridge = Bridge {
+        waiting: Arc::default(),
+        bell,
+    };
+    Ok((bridge.clone(), BridgeEnd { bridge, inbox }))
+}
+
+impl Bridge {
+    /// A committed image for this core. Its guard is held until the core has installed it, or a newer one.
+    pub fn publish(&self, update: ImageUpdate) {
+        self.lock().push(update);
+        // A full inbox already rings; a closed one belongs to a core that is gone, and the guards must not outlive it.
+        if let Err(doorbell::SendError::Closed(_)) = self.bell.try_send(Inbox::Image) {
+            self.lock().clear();
+        }
+    }
+
+    fn take(&self) -> Vec<ImageUpdate> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<ImageUpdate>> {
+        self.waiting
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Serves the inbox for as long as the core lives.
+    pub async fn run_bridge(self: Rc<Self>, mut end: BridgeEnd) {
+        while let Some(message) = end.inbox.recv().await {
+            match message {
+                Inbox::Image => self.install_newest(end.bridge.take()).await,
+                Inbox::Reply(number, reply) => {
+                    if let Some(waiting) = self.submissions.borrow_mut().remove(&number) {
+                        // Nobody waits any more after a deadline; the change itself stands.
+                        let _ = waiting.send(*reply);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn install_newest(self: &Rc<Self>, updates: Vec<ImageUpdate>) {
+        if let Some(newest) = updates.iter().max_by_key(|update| update.image.offset) {
+            self.install(newest.image.clone()).await;
+        }
+        drop(updates);
+    }
+
+    /// Hands a change to the quorum and waits for its reply: committed, and installed on every core. Refused as a whole
+    /// when the quorum cannot decide, or not in time; then the change may still happen.
+    pub async fn submit(self: &Rc<Self>, request: Request, within: Duration) -> Result<Reply, ItemError> {
+        let number = self.next_submission.get();
+        self.next_submission.set(number + 1);
+        let (answer, question) = oneshot();
+        self.submissions.borrow_mut().insert(number, answer);
+        let bell = self.bridge.bell.clone();
+        let reply = Box::new(move |reply: Result<Reply, Refused>| {
+            // A core that is gone needs no reply; an inbox that is full of replies cannot happen, see INBOX_LIMIT.
+            let _ = bell.try_send(Inbox::Reply(number, Box::new(reply)));
+        });
+        self.quorum.submit(request, rt::now() + within, reply);
+        match question.await {
+            Ok(reply) => reply.map_err(|refused| ItemError::new(refused.code, refused.message)),
+            Err(_) => Err(ItemError::new(ErrorCode::NotController, "the broker is stopping")),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! One partition on the core that owns it: its log, its leadership, and who waits for it.
+//!
+//! Owns the rules that tie the three together: progress of the log moves the high watermark, a moved high watermark wakes
+//! waiters. Leaves appending to `produce.rs`, reading to `read.rs`, rounds to `sync.rs`, opening and deleting to `bridge.rs`.
+
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
+
+use super::Shard;
+use super::error::PartitionError;
+use super::produce::{Acks, Placed};
+use super::topic_config::TopicConfig;
+use super::waiters::{AckQueue, Pending, WatchList};
+use crate::log::{FlushPolicy, Log};
+use crate::replication::epochs::{self, Stale};
+use crate::replication::leader::Leader;
+use crate::rt;
+
+/// One partition that this core owns. Shared by `Rc` so that work in flight outlives a deletion.
+pub struct Partition {
+    /// Which one.
+    pub id: TopicPartition,
+    /// Its topic's name, for messages to people.
+    pub topic: Arc<str>,
+    /// Index into the shard's log directories.
+    pub dir: usize,
+    /// None once it was given up for deletion.
+    log: RefCell<Option<Log>>,
+    pub(super) config: RefCell<Rc<TopicConfig>>,
+    /// None while another broker leads.
+    pub(super) leader: RefCell<Option<Leader>>,
+    pub(super) watchers: WatchList,
+    /// In the list of the next durability round.
+    pub(super) dirty: Cell<bool>,
+    synced_waiters: AckQueue,
+    committed_waiters: AckQueue,
+    offline: Cell<bool>,
+}
+
+impl Partition {
+    /// Takes over an opened log. It serves nothing until `lead` was called.
+    pub fn new(
+        id: TopicPartition,
+        topic: Arc<str>,
+        dir: usize,
+        log: Log,
+        config: Rc<TopicConfig>,
+    ) -> Partition {
+        Partition {
+            id,
+            topic,
+            dir,
+            log: RefCell::new(Some(log)),
+            config: RefCell::new(config),
+            leader: RefCell::new(None),
+            watchers: WatchList::default(),
+            dirty: Cell::new(false),
+            synced_waiters: AckQueue::default(),
+            committed_waiters: AckQueue::default(),
+            offline: Cell::new(false),
+        }
+    }
+
+    /// Its log, for as long as the caller does not wait for anything. None after a deletion.
+    pub(super) fn log(&self) -> Result<Ref<'_, Log>, PartitionError> {
+        Ref::filter_map(self.log.borrow(), Option::as_ref).map_err(|_| PartitionError::Unknown)
+    }
+
+    /// The same, to change it.
+    pub(super) fn log_mut(&self) -> Result<RefMut<'_, Log>, PartitionError> {
+        RefMut::filter_map(self.log.borrow_mut(), Option::as_mut).map_err(|_| PartitionError::Unknown)
+    }
+
+    /// First offset that may not be read yet.
+    pub fn high_watermark(&self) -> Offset {
+        self.log()
+            .map_or(Offset::ZERO, |log| log.offsets().high_watermark)
+    }
+
+    /// Whether a round has something to do for it.
+    pub(super) fn is_dirty(&self) -> bool {
+        self.log().is_ok_and(|log| log.is_dirty())
+    }
+
+    /// Tells a recording disk that everything up to `last` was promised to somebody; nothing on a real one. Topics with
+    /// `flush.policy=async` promise less, and say so.
+    pub(super) fn promise(&self, last: Offset) {
+        if let Ok(log) = self.log()
+            && log.config().flush == FlushPolicy::Sync
+        {
+            log.promise(last + 1);
+        }
+    }
+
+    /// Whether its disk failed.
+    pub fn is_offline(&self) -> bool {
+        self.offline.get()
+    }
+
+    /// Refuses callers with another idea of who leads, and partitions that cannot serve.
+    pub fn check_leader(&self, claimed_epoch: i32) -> Result<(), PartitionError> {
+        self.log()?;
+        if self.offline.get() {
+            return Err(PartitionError::Storage);
+        }
+        let leader = self.leader.borrow();
+        let leader = leader.as_ref().ok_or(PartitionError::NotLeader)?;
+        epochs::check(claimed_epoch, leader.epoch()).map_err(|stale| match stale {
+            Stale::Fenced => PartitionError::FencedEpoch,
+            Stale::Unknown => PartitionError::UnknownEpoch,
+        })
+    }
+
+    /// The epoch under which this broker leads it, if it does.
+    pub fn leader_epoch(&self) -> Option<LeaderEpoch> {
+        self.leader.borrow().as_ref().map(Leader::epoch)
+    }
+
+    /// What the metadata says about leadership: take it over, go on with it under a new ISR, or give it up.
+    pub fn lead(&self, me: NodeId, leader: Option<NodeId>, epoch: LeaderEpoch, isr: Vec<NodeId>) {
+        if leader != Some(me) {
+            self.resign();
+            return;
+        }
+        let min_isr = self.config.borrow().min_insync_replicas;
+        let moved = {
+            let mut slot = self.leader.borrow_mut();
+            if let Ok(mut log) = self.log_mut() {
+                log.begin_epoch(epoch);
+            }
+            match slot.as_mut() {
+                Some(current) => current.commit_isr(epoch, isr),
+                None => {
+                    let leader = Leader::new(me, epoch, isr, min_isr, self.high_watermark());
+                    slot.insert(leader).local_progress(self.local_position())
+                }
+            }
+        };
+        self.high_watermark_moved(moved);
+    }
+
+    /// Another broker leads from now on: whoever waits here must ask there.
+    fn resign(&self) {
+        if self.leader.take().is_some() {
+            self.fail_waiters(&PartitionError::NotLeader);
+        }
+    }
+
+    /// New effective properties of its topic.
+    pub fn apply_config(&self, config: Rc<TopicConfig>) {
+        if let Ok(mut log) = self.log_mut() {
+            log.apply_config(&config.log);
+        }
+        let moved = self
+            .leader
+            .borrow_mut()
+            .as_mut()
+            .and_then(|leader| leader.set_min_isr(config.min_insync_replicas));
+        *self.config.borrow_mut() = config;
+        self.high_watermark_moved(moved);
+    }
+
+    /// How far this broker itself may promise: what is synced, or what is written where the topic says `async`.
+    fn local_position(&self) -> Offset {
+        self.log().map_or(Offset::ZERO, |log| log.ready())
+    }
+
+    /// The log got further (a round ended, or an append under `async`): moves the high watermark, settles waiters.
+    pub(super) fn progressed(&self) {
+        let position = self.local_position();
+        self.synced_waiters.reached(position);
+        let moved = self
+            .leader
+            .borrow_mut()
+            .as_mut()
+            .and_then(|leader| leader.local_progress(position));
+        self.high_watermark_moved(moved);
+    }
+
+    fn high_watermark_moved(&self, moved: Option<Offset>) {
+        let Some(high_watermark) = moved else { return };
+        if let Ok(mut log) = self.log_mut() {
+            log.set_high_watermark(high_watermark);
+        }
+        self.committed_waiters.reached(high_watermark);
+        self.watchers.reached(high_watermark);
+    }
+
+    /// Registers a produce part that waits for `last` to become as durable as `acks` says.
+    pub(super) fn wait_durable(&self, last: Offset, acks: Acks, pending: &Rc<Pending>, index: usize) {
+        if self.is_durable(last, acks) {
+            return;
+        }
+        match acks {
+            Acks::None | Acks::Leader => self.synced_waiters.wait(last, pending, index),
+            Acks::All => self.committed_waiters.wait(last, pending, index),
+        }
+    }
+
+    /// Whether `last` is as durable as `acks` asks.
+    pub(super) fn is_durable(&self, last: Offset, acks: Acks) -> bool {
+        match acks {
+            Acks::None | Acks::Leader => last < self.local_position(),
+            Acks::All => last < self.high_watermark(),
+        }
+    }
+
+    /// Its log directory failed: nothing is served from it any more.
+    pub(super) fn take_offline(&self) {
+        self.offline.set(true);
+        self.fail_waiters(&PartitionError::Storage);
+    }
+
+    /// Its topic was deleted: gives the log up, once.
+    pub(super) fn give_up(&self) -> Option<Log> {
+        self.fail_waiters(&PartitionError::Unknown);
+        self.log.take()
+    }
+
+    fn fail_waiters(&self, error: &PartitionError) {
+        self.synced_waiters.fail(error);
+        self.committed_waiters.fail(error);
+        self.watchers.wake_all();
+    }
+}
+
+impl Shard {
+    /// A partition this core owns.
+    pub fn partition(&self, id: &TopicPartition) -> Option<Rc<Partition>> {
+        self.partitions.borrow().get(id).cloned()
+    }
+
+    /// Every partition of this core at this moment.
+    pub fn all_partitions(&self) -> Vec<Rc<Partition>> {
+        self.partitions.borrow().values().cloned().collect()
+    }
+
+    /// Appends to the log without waiting for anything, and puts it in the list of the next round.
+    pub(super) fn append_now(
+        &self,
+        partition: &Rc<Partition>,
+        batches: Bytes,
+        acks: Acks,
+    ) -> Result<Placed, PartitionError> {
+        partition.check_leader(-1)?;
+        if self.dirs[partition.dir].full.get() {
+            return Err(PartitionError::DiskFull);
+        }
+        let epoch = {
+            let leader = partition.leader.borrow();
+            let leader = leader.as_ref().ok_or(PartitionError::NotLeader)?;
+            if acks == Acks::All && !leader.enough_in_sync() {
+                return Err(PartitionError::NotEnoughReplicas);
+            }
+            leader.epoch()
+        };
+        let bytes = batches.len() as u64;
+        let (appended, log_start) = {
+            let mut log = partition.log_mut()?;
+            let appended = log.append(batches, epoch, rt::wall_ms())?;
+            (appended, log.offsets().log_start)
+        };
+        if !appended.duplicate {
+            self.counters.appended(bytes);
+            self.rounds.mark_dirty(partition);
+        }
+        Ok(Placed {
+            base_offset: appended.base_offset,
+            last_offset: appended.last_offset,
+            log_append_time: appended.log_append_time,
+            log_start,
+        })
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading on the core that owns a partition: what is there now, and telling a waiting fetch when there is more.
+//!
+//! Deals out the bytes before it reads. Leaves sessions, long polls and the wire to `api/fetch`, bytes to `log/reader`.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use protocol::{LeaderEpoch, Offset, TopicPartition};
+
+use super::Shard;
+use super::error::PartitionError;
+use super::partitions::Partition;
+use super::waiters::Watch;
+use crate::log::{ReadJob, ReadPlan};
+use crate::replication::epochs::{self, EpochEnd};
+
+/// The partitions of one fetch that live on one core.
+pub struct Read {
+    /// In the order in which bytes are dealt out.
+    pub parts: Vec<ReadPart>,
+    /// This core's share of the answer.
+    pub max_bytes: usize,
+    /// Return the first batch found even if it is larger than `max_bytes`, so that a reader always gets on.
+    pub first_batch_always: bool,
+}
+
+/// One partition to read.
+pub struct ReadPart {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// First offset wanted.
+    pub offset: Offset,
+    /// Bytes wanted of it.
+    pub max_bytes: usize,
+    /// Leader epoch the reader knows, or -1.
+    pub leader_epoch: i32,
+    /// Epoch of the last record the reader has, or -1.
+    pub last_fetched_epoch: i32,
+}
+
+/// What a partition gives.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Whole batches, the first holding `offset`; empty if nothing is there yet.
+    pub records: Bytes,
+    /// First offset that may not be read yet.
+    pub high_watermark: Offset,
+    /// First offset that no open transaction can still change; the high watermark while transactions are not served.
+    pub last_stable: Offset,
+    /// First offset of the log.
+    pub log_start: Offset,
+    /// Set when the reader holds records that this log does not: where it must go back to. No records then.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// Reply for one partition.
+pub type ReadReply = Result<Found, PartitionError>;
+
+/// A fetch that has nothing yet and wants to hear of more.
+pub struct Watching {
+    /// Names this watch among all of its asker's.
+    pub ticket: WatchTicket,
+    /// Partitions and the high watermark the asker has seen of each, with the asker's own numbering.
+    pub parts: Vec<(usize, TopicPartition, Offset)>,
+}
+
+/// Who asked, and its number there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WatchTicket {
+    /// The asking core.
+    pub asker: u16,
+    /// A number that core never used before.
+    pub number: u64,
+}
+
+enum Planned {
+    Now(ReadReply),
+    Later {
+        found: Found,
+        job: ReadJob,
+        /// Bytes the job may return.
+        most: usize,
+    },
+}
+
+impl Shard {
+    /// Reads what is there now of each part.
+    pub async fn read(self: &Rc<Self>, read: Read) -> Vec<ReadReply> {
+        let mut left = read.max_bytes;
+        let mut first_always = read.first_batch_always;
+        let planned: Vec<Planned> = read
+            .parts
+            .iter()
+            .map(|part| {
+                let planned = self.plan_read(part, left, first_always);
+                let size = planned.size();
+                left = left.saturating_sub(size);
+                first_always &= size == 0;
+                planned
+            })
+            .collect();
+        // Cold reads of several partitions go to the disk together.
+        futures::future::join_all(planned.into_iter().map(|planned| self.finish_read(planned))).await
+    }
+
+    fn plan_read(&self, part: &ReadPart, left: usize, first_always: bool) -> Planned {
+        let planned = match self.partition(&part.partition) {
+            Some(partition) => plan(&partition, part, left, first_always),
+            None => Err(PartitionError::Unknown),
+        };
+        planned.unwrap_or_else(|error| Planned::Now(Err(error)))
+    }
+
+    async fn finish_read(self: &Rc<Self>, planned: Planned) -> ReadReply {
+        match planned {
+            Planned::Now(reply) => reply,
+            Planned::Later { mut found, job, .. } => {
+                found.records = job.run().await?;
+                Ok(found)
+            }
+        }
+    }
+
+    /// Resolves when one of the watched partitions has passed what the asker has seen, or is not what it was.
+    pub async fn watch(self: &Rc<Self>, watching: Watching) -> Vec<usize> {
+        let (watch, fired) = Watch::new();
+        let mut watched = Vec::with_capacity(watching.parts.len());
+        for (index, tp, seen) in watching.parts {
+            match self.partition(&tp) {
+                Some(partition) if partition.high_watermark() == seen && !partition.is_offline() => {
+                    partition.watchers.add(&watch, index, seen);
+                    watched.push(partition);
+                }
+                _ => watch.fire(index),
+            }
+        }
+        let registered = Registered {
+            shard: self.clone(),
+            ticket: watching.ticket,
+            watch,
+            watched,
+        };
+        self.watches
+            .borrow_mut()
+            .insert(watching.ticket, registered.watch.clone());
+        let _ = fired.await;
+        registered.watch.take_moved()
+    }
+
+    /// Ends a watch whose asker no longer waits.
+    pub fn unwatch(&self, ticket: &WatchTicket) {
+        if let Some(watch) = self.watches.borrow_mut().remove(ticket) {
+            watch.cancel();
+        }
+    }
+}
+
+/// Takes the watch off its partitions however the waiting ends.
+struct Registered {
+    shard: Rc<Shard>,
+    ticket: WatchTicket,
+    watch: Rc<Watch>,
+    watched: Vec<Rc<Partition>>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        for partition in &self.watched {
+            partition.watchers.remove(&self.watch);
+        }
+        self.shard.watches.borrow_mut().remove(&self.ticket);
+    }
+}
+
+impl Planned {
+    /// Bytes this part will take of the answer.
+    fn size(&self) -> usize {
+        match self {
+            Planned::Now(Ok(found)) => found.records.len(),
+            Planned::Now(Err(_)) => 0,
+            Planned::Later { most, .. } => *most,
+        }
+    }
+}
+
+/// Decides what to read of one partition, without touching the disk.
+fn plan(
+    partition: &Partition,
+    part: &ReadPart,
+    left: usize,
+    first_always: bool,
+) -> Result<Planned, PartitionError> {
+    partition.check_leader(part.leader_epoch)?;
+    let log = partition.log()?;
+    let offsets = log.offsets();
+    let mut found = Found {
+        records: Bytes::new(),
+        high_watermark: offsets.high_watermark,
+        last_stable: offsets.high_watermark,
+        log_start: offsets.log_start,
+        diverging: None,
+    };
+    if part.last_fetched_epoch >= 0 {
+        // A reader of records under an epoch that this log never had can go back to nothing that both share.
+        let (epoch, end_offset) =
+            log.epoch_end_offset(LeaderEpoch(part.last_fetched_epoch))
+                .ok_or(PartitionError::OutOfRange {
+                    start: offsets.log_start,
+                    end: offsets.log_end,
+                })?;
+        found.diverging = epochs::diverging(
+            part.last_fetched_epoch,
+            part.offset,
+            EpochEnd { epoch, end_offset },
+        );
+        if found.diverging.is_some() {
+            return Ok(Planned::Now(Ok(found)));
+        }
+    }
+    if part.offset < offsets.log_start || part.offset > offsets.log_end {
+        return Err(PartitionError::OutOfRange {
+            start: offsets.log_start,
+            end: offsets.log_end,
+        });
+    }
+    let max_bytes = part.max_bytes.min(left);
+    if part.offset >= offsets.high_watermark || (max_bytes == 0 && !first_always) {
+        return Ok(Planned::Now(Ok(found)));
+    }
+    Ok(
+        match log.read(part.offset, max_bytes, offsets.high_watermark, first_always)? {
+            ReadPlan::Empty => Planned::Now(Ok(found)),
+            ReadPlan::Cached(records) => {
+                found.records = records;
+                Planned::Now(Ok(found))
+            }
+            ReadPlan::Cold(job) => Planned::Later {
+                found,
+                job,
+                most: max_bytes,
+            },
+        },
+    )
+}

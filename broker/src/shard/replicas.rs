@@ -1,0 +1,292 @@
+//! The partitions this core holds, kept equal to what the metadata image says: opened, created, changed, deleted by
+//! difference, so a change costs what changed and not what exists.
+//!
+//! Leaves the arrival of images to `bridge.rs` and files to `log/`. Slow directory work runs on the blocking pool.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use futures::stream::{StreamExt, iter};
+use protocol::TopicPartition;
+
+use super::Shard;
+use super::partitions::Partition;
+use super::topic_config::TopicConfig;
+use crate::log::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered};
+use crate::metadata::image::{ImageDiff, MetadataImage, PartitionImage, TopicImage};
+use crate::rt;
+use crate::rt::file::Disk;
+
+/// Logs opened at once per core: each waits for the blocking pool and the disk, not for the core.
+const OPEN_AT_ONCE: usize = 8;
+
+/// A log directory entry found at start, before the image says whether it is still wanted.
+#[derive(Clone, Debug)]
+pub struct FoundLog {
+    /// Which partition: name and number from the directory's name, id from its `partition.metadata`.
+    pub name: LogName,
+    /// Index into `log.dirs`.
+    pub dir: usize,
+    /// The directory.
+    pub path: PathBuf,
+    /// What its log directory knows of it.
+    pub from: RecoverFrom,
+}
+
+impl FoundLog {
+    /// The partition.
+    pub fn id(&self) -> TopicPartition {
+        TopicPartition {
+            topic_id: self.name.topic_id,
+            partition: self.name.partition,
+        }
+    }
+}
+
+/// Recovered logs that no image has claimed yet.
+pub type Unclaimed = RefCell<HashMap<TopicPartition, (FoundLog, Recovered)>>;
+
+/// Recovers the logs of one core, several at once, counting them in `progress`. A log that cannot be recovered is an error
+/// of its directory and ends the start with the reason.
+pub async fn recover(
+    disk: &Disk,
+    found: Vec<FoundLog>,
+    progress: Arc<AtomicUsize>,
+) -> Result<Unclaimed, LogError> {
+    let jobs = found.into_iter().map(|found| {
+        let disk = disk.clone();
+        let progress = progress.clone();
+        async move {
+            let recovered = recover_one(disk, found.clone()).await?;
+            progress.fetch_add(1, Relaxed);
+            Ok((found.id(), (found, recovered)))
+        }
+    });
+    let all: Vec<Result<_, LogError>> = iter(jobs).buffer_unordered(OPEN_AT_ONCE).collect().await;
+    Ok(RefCell::new(all.into_iter().collect::<Result<_, _>>()?))
+}
+
+async fn recover_one(disk: Disk, found: FoundLog) -> Result<Recovered, LogError> {
+    let recover = move || Log::recover(&disk, &found.path, &found.name, &LogConfig::default(), found.from);
+    rt::blocking(recover).await
+}
+
+impl Shard {
+    /// Makes this core serve what `image` says, then shows the image to requests.
+    pub(super) async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
+        let old = self.image();
+        let first = old.offset == 0 && old.cluster_id.is_empty();
+        let diff = image.diff(&old);
+        let deleted = diff.topics_deleted.iter().map(|topic| self.delete_topic(topic));
+        iter(deleted)
+            .buffer_unordered(OPEN_AT_ONCE)
+            .collect::<Vec<()>>()
+            .await;
+        self.forget_configs(&diff);
+        let opened = self.open_missing(&image, &diff).await;
+        *self.image.borrow_mut() = image.clone();
+        for partition in opened {
+            self.show(partition, &image);
+        }
+        for (_, topic) in &diff.topics_changed {
+            self.refresh_topic(topic);
+        }
+        if !diff.broker_configs.is_empty() {
+            self.configs.borrow_mut().clear();
+            image.topics.values().for_each(|topic| self.refresh_topic(topic));
+        }
+        if first {
+            self.set_strays_aside();
+        }
+        self.count_partitions();
+        self.image_changed.notify_all();
+    }
+
+    fn forget_configs(&self, diff: &ImageDiff) {
+        let mut configs = self.configs.borrow_mut();
+        let changed = diff.topics_changed.iter().map(|(_, topic)| topic);
+        for topic in changed.chain(&diff.topics_deleted).chain(&diff.topics_created) {
+            configs.remove(&topic.id);
+        }
+    }
+
+    /// Opens every partition of created and grown topics that this core is to hold and does not hold yet.
+    async fn open_missing(self: &Rc<Self>, image: &MetadataImage, diff: &ImageDiff) -> Vec<Rc<Partition>> {
+        let touched = diff
+            .topics_created
+            .iter()
+            .chain(diff.topics_changed.iter().map(|(_, topic)| topic));
+        let missing: Vec<(Arc<TopicImage>, TopicPartition)> = touched
+            .flat_map(|topic| self.missing_of(topic).map(move |id| (topic.clone(), id)))
+            .collect();
+        let opened: Vec<Option<Rc<Partition>>> = iter(missing.into_iter().map(|(topic, id)| {
+            let config = TopicConfig::effective(&self.options.given, image, self.options.node_id, topic.id);
+            self.open(topic, id, Rc::new(config))
+        }))
+        .buffer_unordered(OPEN_AT_ONCE)
+        .collect()
+        .await;
+        opened.into_iter().flatten().collect()
+    }
+
+    fn missing_of<'a>(&'a self, topic: &'a TopicImage) -> impl Iterator<Item = TopicPartition> + 'a {
+        topic
+            .partitions
+            .iter()
+            .enumerate()
+            .filter_map(move |(number, partition)| {
+                let id = TopicPartition {
+                    topic_id: topic.id,
+                    partition: number as i32,
+                };
+                let wanted = partition.replicas.contains(&self.options.node_id) && self.owner(&id) == self.id;
+                (wanted && self.partition(&id).is_none()).then_some(id)
+            })
+    }
+
+    /// Opens one partition: the log recovered at start if there is one, else a new one.
+    async fn open(
+        self: &Rc<Self>,
+        topic: Arc<TopicImage>,
+        id: TopicPartition,
+        config: Rc<TopicConfig>,
+    ) -> Option<Rc<Partition>> {
+        let claimed = self.unclaimed.borrow_mut().remove(&id);
+        let (dir, recovered) = match claimed {
+            Some((found, recovered)) => (found.dir, recovered),
+            None => {
+                let dir = self.roomiest_dir()?;
+                let path = self.dirs[dir]
+                    .path
+                    .join(format!("{}-{}", topic.name, id.partition));
+                let name = LogName {
+                    topic: topic.name.clone(),
+                    partition: id.partition,
+                    topic_id: id.topic_id,
+                };
+                let (disk, log_config) = (self.disk.clone(), config.log.clone());
+                let fresh = RecoverFrom {
+                    clean: true,
+                    checkpoint: None,
+                    now_ms: rt::wall_ms(),
+                };
+                let made = rt::blocking(move || Log::recover(&disk, &path, &name, &log_config, fresh)).await;
+                match made {
+                    Ok(recovered) => (dir, recovered),
+                    Err(error) => {
+                        tracing::error!(topic = %topic.name, partition = id.partition, %error, "create a log");
+                        self.take_dir_offline(dir);
+                        return None;
+                    }
+                }
+            }
+        };
+        let mut log = Log::open(recovered, &self.handles, &self.tail_budget);
+        log.apply_config(&config.log);
+        self.dirs[dir].partitions.set(self.dirs[dir].partitions.get() + 1);
+        Some(Rc::new(Partition::new(id, topic.name.clone(), dir, log, config)))
+    }
+
+    /// The working directory with the fewest partitions of this core; None when all have failed.
+    fn roomiest_dir(&self) -> Option<usize> {
+        (0..self.dirs.len())
+            .filter(|dir| !self.dirs[*dir].offline.get())
+            .min_by_key(|dir| (self.dirs[*dir].full.get(), self.dirs[*dir].partitions.get()))
+    }
+
+    /// Puts an opened partition where requests find it, under the leadership the image names.
+    fn show(&self, partition: Rc<Partition>, image: &MetadataImage) {
+        if let Some(state) = image.partition(partition.id.topic_id, partition.id.partition) {
+            self.lead(&partition, state);
+        }
+        if partition.is_dirty() {
+            // A tail that recovery found in the page cache only: it is synced before anybody may read it.
+            self.rounds.mark_dirty(&partition);
+        }
+        self.partitions.borrow_mut().insert(partition.id, partition);
+    }
+
+    fn lead(&self, partition: &Partition, state: &PartitionImage) {
+        partition.lead(
+            self.options.node_id,
+            state.leader,
+            state.leader_epoch,
+            state.isr.clone(),
+        );
+    }
+
+    /// Applies changed configs and leadership to the partitions of a topic that this core holds.
+    fn refresh_topic(&self, topic: &TopicImage) {
+        for (number, state) in topic.partitions.iter().enumerate() {
+            let id = TopicPartition {
+                topic_id: topic.id,
+                partition: number as i32,
+            };
+            if let Some(partition) = self.partition(&id) {
+                partition.apply_config(self.topic_config(topic.id));
+                self.lead(&partition, state);
+            }
+        }
+    }
+
+    /// Stops serving a deleted topic and takes its directories out of the way; the files go later, in the background.
+    async fn delete_topic(self: &Rc<Self>, topic: &TopicImage) {
+        for number in 0..topic.partitions.len() {
+            let id = TopicPartition {
+                topic_id: topic.id,
+                partition: number as i32,
+            };
+            let removed = self.partitions.borrow_mut().remove(&id);
+            let Some(partition) = removed else { continue };
+            let dir = &self.dirs[partition.dir];
+            dir.partitions.set(dir.partitions.get() - 1);
+            let Some(log) = partition.give_up() else { continue };
+            // Renamed before anything else happens: a topic of the same name may come next.
+            match log.delete().rename(&dir.checkpoints).await {
+                Ok(unlink) => rt::spawn(report("remove a deleted log", unlink.run())).detach(),
+                Err(error) => {
+                    tracing::error!(topic = %topic.name, partition = number, %error, "move a deleted log away");
+                }
+            }
+        }
+    }
+
+    /// Logs on disk whose topic the cluster does not have (any more): renamed, never deleted, because a lost metadata
+    /// directory must not take the data with it.
+    fn set_strays_aside(&self) {
+        for (_, (found, _recovered)) in self.unclaimed.take() {
+            let disk = self.disk.clone();
+            let aside = found
+                .path
+                .with_file_name(format!("{}-{}-stray", found.name.topic, found.name.partition));
+            tracing::warn!(
+                dir = %found.path.display(), topic_id = %found.name.topic_id,
+                "a log on disk belongs to no topic of this cluster; it is renamed to {}", aside.display()
+            );
+            let rename = rt::blocking(move || disk.rename(&found.path, &aside));
+            rt::spawn(report("set a stray log aside", rename)).detach();
+        }
+    }
+
+    fn count_partitions(&self) {
+        let partitions = self.partitions.borrow();
+        let leaders = partitions
+            .values()
+            .filter(|partition| partition.leader_epoch().is_some())
+            .count();
+        self.counters.partitions.store(partitions.len() as u64, Relaxed);
+        self.counters.leaders.store(leaders as u64, Relaxed);
+    }
+}
+
+/// Runs what nobody waits for; a failure is said once.
+async fn report(what: &'static str, work: impl Future<Output = io::Result<()>>) {
+    if let Err(error) = work.await {
+        tracing::warn!(%error, "{what}");
+    }
+}

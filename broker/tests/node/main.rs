@@ -1,0 +1,14 @@
+//! One broker in this process, driven over its Kafka port by a small raw client: both engines, one and two shards.
+//!
+//! Each test is a scenario in the words of a client; `harness.rs` starts and stops, `client.rs` speaks.
+
+mod bad_input;
+mod client;
+mod durability;
+mod fetching;
+mod harness;
+mod idempotence;
+mod listeners;
+mod producing;
+mod restart;
+mod topics;
