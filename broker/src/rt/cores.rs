@@ -163,7 +163,8 @@ mod tests {
             shards: cpus.len() as u16,
             cpus: cpus.iter().map(|cpu| Some(*cpu)).collect(),
         };
-        let table: &[(&str, Option<u16>, &[usize], Option<f64>, CorePlan)] = &[
+        type Row<'a> = (&'a str, Option<u16>, &'a [usize], Option<f64>, CorePlan);
+        let table: &[Row<'_>] = &[
             (
                 "all cpus of the mask",
                 None,

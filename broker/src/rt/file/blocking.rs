@@ -272,7 +272,7 @@ impl Disk {
         if outcome != 0 {
             return Err(named("statvfs", path, &io::Error::last_os_error()));
         }
-        Ok(stats.f_bavail as u64 * stats.f_frsize as u64)
+        Ok(stats.f_bavail * stats.f_frsize)
     }
 }
 

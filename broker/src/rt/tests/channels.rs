@@ -145,7 +145,9 @@ fn tokio_threads_flood_a_shard_whose_tasks_are_short_lived_and_cancelled() {
 }
 
 /// Ports to be taken by their shards.
-fn shared<Q: Send, R: Send>(shards: u16, window: usize) -> Arc<Mutex<Vec<Option<Port<Q, R>>>>> {
+pub(super) type Ports<Q, R> = Arc<Mutex<Vec<Option<Port<Q, R>>>>>;
+
+pub(super) fn shared<Q: Send, R: Send>(shards: u16, window: usize) -> Ports<Q, R> {
     Arc::new(Mutex::new(
         mesh::ports(shards, window)
             .unwrap()
@@ -155,7 +157,7 @@ fn shared<Q: Send, R: Send>(shards: u16, window: usize) -> Arc<Mutex<Vec<Option<
     ))
 }
 
-fn take<Q: Send, R: Send>(ports: &Mutex<Vec<Option<Port<Q, R>>>>, shard: ShardId) -> Port<Q, R> {
+pub(super) fn take<Q: Send, R: Send>(ports: &Mutex<Vec<Option<Port<Q, R>>>>, shard: ShardId) -> Port<Q, R> {
     ports.lock().unwrap()[shard.index()].take().unwrap()
 }
 

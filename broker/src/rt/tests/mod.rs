@@ -4,6 +4,7 @@
 mod channels;
 mod disk;
 mod files;
+mod measure;
 mod power_cut;
 mod sockets;
 mod tasks;
