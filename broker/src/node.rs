@@ -22,8 +22,9 @@ use protocol::listener::Listener;
 use self::control::ControlPlane;
 use self::core::{Beginning, Command, Event};
 use self::dirs::Found;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::directory::{self, Directories};
+use crate::group::Limits;
 use crate::log::checkpoint;
 use crate::net::listener;
 use crate::quorum;
@@ -413,6 +414,26 @@ fn on_failure(failure: &Arc<Mutex<Option<String>>>, end_process: bool) -> Fatal 
     })
 }
 
+/// Groups as the coordinators of every core obey them.
+fn group_options(groups: &config::GroupOptions) -> shard::coordinator::GroupOptions {
+    let ms = |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let int_ms = |duration: std::time::Duration| i32::try_from(duration.as_millis()).unwrap_or(i32::MAX);
+    shard::coordinator::GroupOptions {
+        limits: Limits {
+            min_session_timeout_ms: int_ms(groups.min_session_timeout),
+            max_session_timeout_ms: int_ms(groups.max_session_timeout),
+            initial_rebalance_delay_ms: int_ms(groups.initial_rebalance_delay),
+            max_size: groups.max_size,
+            offset_metadata_max_bytes: groups.offset_metadata_max_bytes,
+            offsets_retention_ms: ms(groups.offsets_retention),
+            retention_check_ms: ms(groups.offsets_retention_check),
+        },
+        offsets_partitions: groups.offsets_partitions,
+        offsets_replication_factor: groups.offsets_replication_factor,
+        offsets_segment_bytes: groups.offsets_segment_bytes,
+    }
+}
+
 fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitches) -> shard::Options {
     let memory = config.runtime.memory_soft_bytes;
     shard::Options {
@@ -423,6 +444,7 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         receive_budget_bytes: memory / 2,
         tail_cache_bytes: memory / 2,
         open_files: open_files(count),
+        groups: group_options(&config.groups),
         auto_create_topics: config.topics.auto_create,
         delete_topics: config.topics.delete_enable,
         fetch_max_bytes: config.sockets.fetch_max_bytes,

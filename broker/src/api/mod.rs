@@ -9,21 +9,33 @@ mod batches;
 pub mod create_partitions;
 pub mod create_topics;
 mod cut;
+pub mod delete_groups;
 pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_topic_partitions;
 pub mod error;
 pub mod fetch;
+pub mod find_coordinator;
+mod groups;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
+pub mod list_groups;
 pub mod list_offsets;
 mod lookup;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
 mod replies;
 pub mod serve;
+pub mod sync_group;
 
 pub use serve::{Connection, Core, Ctx, Order, Outcome, order, serve};
 
@@ -47,5 +59,16 @@ pub(crate) fn table() -> Vec<Row> {
         row(Alone, incremental_alter_configs::handle),
         row(Alone, describe_cluster::handle),
         row(Alone, describe_topic_partitions::handle),
+        row(Alone, find_coordinator::handle),
+        row(Alone, join_group::handle),
+        row(Alone, sync_group::handle),
+        row(Alone, heartbeat::handle),
+        row(Alone, leave_group::handle),
+        row(Alone, offset_commit::handle),
+        row(Alone, offset_fetch::handle),
+        row(Alone, list_groups::handle),
+        row(Alone, describe_groups::handle),
+        row(Alone, delete_groups::handle),
+        row(Alone, offset_delete::handle),
     ]
 }

@@ -70,6 +70,8 @@ pub struct Options {
     pub tail_cache_bytes: usize,
     /// Log file handles this core keeps open.
     pub open_files: usize,
+    /// Consumer groups and their topic.
+    pub groups: coordinator::GroupOptions,
     /// `auto.create.topics.enable`.
     pub auto_create_topics: bool,
     /// `delete.topic.enable`.

@@ -16,6 +16,7 @@ use super::produce::{Acks, Placed};
 use super::topic_config::TopicConfig;
 use super::waiters::{AckQueue, Pending, WatchList};
 use crate::log::{FlushPolicy, Log};
+use crate::metadata::is_internal;
 use crate::replication::epochs::{self, Stale};
 use crate::replication::leader::Leader;
 use crate::rt;
@@ -247,7 +248,8 @@ impl Shard {
         acks: Acks,
     ) -> Result<Placed, PartitionError> {
         partition.check_leader(-1)?;
-        if self.dirs[partition.dir].full.get() {
+        // What the reserve is kept for: consumers go on, and so do their commits.
+        if self.dirs[partition.dir].full.get() && !is_internal(&partition.topic) {
             return Err(PartitionError::DiskFull);
         }
         let epoch = {

@@ -104,6 +104,7 @@ impl Shard {
             self.set_strays_aside();
         }
         self.count_partitions();
+        self.coordinators.image_installed(self, &diff);
         self.image_changed.notify_all();
     }
 
