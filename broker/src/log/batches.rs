@@ -99,16 +99,28 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    /// Whether a whole 512-byte sector of `from..to` is zeros: what a write that never reached the disk leaves behind.
+    /// Whether a whole 512-byte sector of `from..to` is zeros, or the rest of the one in which `from` lies (if that is
+    /// enough to tell): what a write that never reached the disk leaves behind.
     pub(super) fn has_zero_sector(&mut self, from: u64, to: u64) -> io::Result<bool> {
         const SECTOR: u64 = 512;
+        /// A batch begins with its offset, of which the upper bytes are zeros in good health.
+        const TELLING: u64 = 12;
         let kept = self.position;
-        let mut sector = from.next_multiple_of(SECTOR);
+        let boundary = from.next_multiple_of(SECTOR);
+        let head = (from, boundary.min(to));
+        let sectors = (0..).map(|n| (boundary + n * SECTOR, boundary + (n + 1) * SECTOR));
         let mut found = false;
-        while !found && sector + SECTOR <= to {
-            self.position = sector;
-            found = self.bytes(SECTOR as usize)?.iter().all(|byte| *byte == 0);
-            sector += SECTOR;
+        for (start, end) in std::iter::once(head)
+            .chain(sectors)
+            .take_while(|(_, end)| *end <= to)
+        {
+            if end - start >= TELLING {
+                self.position = start;
+                found = self.bytes((end - start) as usize)?.iter().all(|byte| *byte == 0);
+            }
+            if found {
+                break;
+            }
         }
         self.position = kept;
         Ok(found)

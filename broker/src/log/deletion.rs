@@ -15,6 +15,7 @@ use protocol::Offset;
 use super::checkpoint::{DirectoryCheckpoints, Name};
 use super::format::{self, DELETED, INDEX, LOG, SNAPSHOT, TIME_INDEX};
 use super::gate::{Gate, Inside};
+use super::handles::{FileKey, HandleCache};
 use super::retention::{RetentionLimits, SegmentFacts, expired};
 use super::{Log, LogName};
 use crate::rt::file::Disk;
@@ -81,6 +82,8 @@ impl Log {
             bases: gone.iter().map(|segment| segment.base).collect(),
             bytes: gone.iter().map(|segment| segment.size).sum(),
             delay: Duration::from_millis(self.config.file_delete_delay_ms),
+            keys: gone.iter().flat_map(|segment| segment.keys.all()).collect(),
+            handles: self.handles.clone(),
             _inside: self.gate.enter(),
         })
     }
@@ -108,6 +111,12 @@ impl Log {
             dir: self.dir.to_path_buf(),
             name: self.name.clone(),
             gate: self.gate.clone(),
+            keys: self
+                .segments
+                .iter()
+                .flat_map(|segment| segment.keys.all())
+                .collect(),
+            handles: self.handles.clone(),
             delay: Duration::from_millis(self.config.file_delete_delay_ms),
         }
     }
@@ -123,6 +132,8 @@ pub struct RetentionJob {
     bases: Vec<Offset>,
     bytes: u64,
     delay: Duration,
+    keys: Vec<FileKey>,
+    handles: Rc<HandleCache>,
     _inside: Inside,
 }
 
@@ -146,6 +157,8 @@ impl RetentionJob {
             log_start,
             bases,
             delay,
+            keys,
+            handles,
             _inside,
             ..
         } = self;
@@ -157,6 +170,8 @@ impl RetentionJob {
             rename_segments(&pool_disk, &dir, &bases)
         })
         .await?;
+        // A read planned before may have opened one again since: an unlinked file that stays open keeps its space.
+        keys.into_iter().for_each(|key| handles.forget(key));
         // The names in this directory are our own from here on: a topic of the same name gets another directory.
         drop(_inside);
         if !delay.is_zero() {
@@ -202,6 +217,8 @@ pub struct DeleteJob {
     dir: PathBuf,
     name: LogName,
     gate: Gate,
+    keys: Vec<FileKey>,
+    handles: Rc<HandleCache>,
     delay: Duration,
 }
 
@@ -218,6 +235,7 @@ impl DeleteJob {
     /// that durable. When it returns, a topic of the same name may be made.
     pub async fn rename(self, checkpoints: &Arc<DirectoryCheckpoints>) -> io::Result<Unlink> {
         self.gate.empty().await;
+        self.keys.iter().for_each(|key| self.handles.forget(*key));
         let unique = crate::rt::random_uuid();
         let DeleteJob {
             disk,

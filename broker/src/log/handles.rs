@@ -44,7 +44,9 @@ struct Slots {
 }
 
 enum Slot {
-    Opening,
+    Opening {
+        forgotten: bool,
+    },
     Open {
         file: File,
         users: usize,
@@ -114,20 +116,15 @@ impl HandleCache {
     pub(super) fn forget(&self, key: FileKey) {
         let mut slots = self.slots.borrow_mut();
         let slots = &mut *slots;
-        if let Some(Slot::Open {
-            users,
-            idle_since,
-            forgotten,
-            ..
-        }) = slots.by_key.get_mut(&key)
-        {
-            if *users > 0 {
-                *forgotten = true;
-            } else {
+        match slots.by_key.get_mut(&key) {
+            Some(Slot::Opening { forgotten }) => *forgotten = true,
+            Some(Slot::Open { users, forgotten, .. }) if *users > 0 => *forgotten = true,
+            Some(Slot::Open { idle_since, .. }) => {
                 slots.idle.remove(idle_since);
                 slots.by_key.remove(&key);
                 self.changed.notify_all();
             }
+            None => {}
         }
     }
 
@@ -151,7 +148,7 @@ impl HandleCache {
                     cache: self.clone(),
                 });
             }
-            Some(Slot::Opening) => return Look::Wait,
+            Some(Slot::Opening { .. }) => return Look::Wait,
             None => {}
         }
         if slots.by_key.len() >= self.limit {
@@ -160,7 +157,7 @@ impl HandleCache {
             };
             slots.by_key.remove(&oldest);
         }
-        slots.by_key.insert(key, Slot::Opening);
+        slots.by_key.insert(key, Slot::Opening { forgotten: false });
         Look::Open
     }
 
@@ -168,13 +165,17 @@ impl HandleCache {
         // Gives the place back if opening fails or the caller goes away.
         let opening = Opening { cache: self, key };
         let file = self.disk.open(path, OpenOptions { create, write: true }).await?;
-        let slot = Slot::Open {
-            file: file.clone(),
-            users: 1,
-            idle_since: 0,
-            forgotten: false,
-        };
-        self.slots.borrow_mut().by_key.insert(key, slot);
+        {
+            let mut slots = self.slots.borrow_mut();
+            let forgotten = matches!(slots.by_key.get(&key), Some(Slot::Opening { forgotten: true }));
+            let slot = Slot::Open {
+                file: file.clone(),
+                users: 1,
+                idle_since: 0,
+                forgotten,
+            };
+            slots.by_key.insert(key, slot);
+        }
         std::mem::forget(opening);
         self.changed.notify_all();
         Ok(Handle {

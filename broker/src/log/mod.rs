@@ -120,6 +120,8 @@ pub struct LogConfig {
     pub producer_expiration_ms: i64,
     /// How many idempotent producers one partition remembers at most.
     pub producers_limit: usize,
+    /// `cleanup.policy` has `compact`: offsets may be missing. Otherwise a missing offset is lost data, and said to be.
+    pub compacted: bool,
 }
 
 impl Default for LogConfig {
@@ -140,6 +142,7 @@ impl Default for LogConfig {
             flush: FlushPolicy::Sync,
             producer_expiration_ms: 24 * 3_600_000,
             producers_limit: 10_000,
+            compacted: false,
         }
     }
 }

@@ -84,6 +84,7 @@ impl Log {
             max_bytes,
             upto,
             first_always,
+            gaps_allowed: self.config.compacted,
             places,
             files,
             hints: self.hints.clone(),
@@ -217,6 +218,7 @@ pub struct ReadJob {
     max_bytes: usize,
     upto: Offset,
     first_always: bool,
+    gaps_allowed: bool,
     places: Vec<Place>,
     files: Files,
     hints: Rc<RefCell<Hints>>,
@@ -231,12 +233,17 @@ impl ReadJob {
     /// Reads. Whole, CRC-checked batches; none if the first one is larger than asked for or not below `upto`.
     pub async fn run(self) -> Result<Bytes, ReadError> {
         for place in &self.places {
-            match self.read_segment(place).await? {
-                Some(bytes) => return Ok(bytes),
-                None => continue,
+            if !self.gaps_allowed && place.base > self.from {
+                return Err(self.corrupt(format!("offsets below {} are missing", place.base)));
+            }
+            if let Some(bytes) = self.read_segment(place).await? {
+                return Ok(bytes);
             }
         }
-        Ok(Bytes::new())
+        match self.gaps_allowed {
+            true => Ok(Bytes::new()),
+            false => Err(self.corrupt("the file ends before it".to_owned())),
+        }
     }
 
     /// `None` when the segment ends before `from`.
