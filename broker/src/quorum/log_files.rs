@@ -91,6 +91,9 @@ pub(super) struct LogFiles {
     /// Never empty; the last one is written to.
     segments: VecDeque<Segment>,
     active: BlockingFile,
+    /// The active segment was just created: its name and header become durable with its first entry.
+    name_unsynced: bool,
+    vote: VoteFile,
     /// Most of the active segment is in a snapshot: the next entry begins a new one, so that this one can go.
     roll_next: bool,
     failed: Option<String>,
@@ -106,7 +109,7 @@ impl LogFiles {
             let path = dir.join(name);
             disk.remove_file(&path).map_err(io_at(&path))?;
         }
-        let vote = read_vote(disk, &dir.join(VOTE))?;
+        let vote = VoteFile::open(disk, dir)?;
         let mut scan = Scan::default();
         let segment_names: Vec<&String> = names
             .iter()
@@ -119,8 +122,8 @@ impl LogFiles {
         for path in &scan.superseded {
             disk.remove_file(path).map_err(io_at(path))?;
         }
-        disk.sync_dir(dir).map_err(io_at(dir))?;
-        if scan.segments.is_empty() {
+        let fresh = scan.segments.is_empty();
+        if fresh {
             let header = SegmentHeader {
                 first_index: 0,
                 previous: None,
@@ -136,19 +139,24 @@ impl LogFiles {
             .path
             .clone();
         let active = open(disk, &active_path)?;
-        // What a crash left in the page cache is served from now on, so it must be on disk from now on.
-        active.sync_all().map_err(io_at(&active_path))?;
+        if !fresh {
+            // What a crash left in the page cache is served from now on, so it must be on disk from now on.
+            active.sync_all().map_err(io_at(&active_path))?;
+            disk.sync_dir(dir).map_err(io_at(dir))?;
+        }
         Ok(Recovered {
             previous: scan.segments[0].header.previous,
             entries: scan.entries,
             committed: scan.committed,
-            vote,
+            vote: vote.latest,
             notes,
             files: LogFiles {
                 disk: disk.clone(),
                 dir: dir.to_path_buf(),
                 segments: scan.segments,
                 active,
+                name_unsynced: fresh,
+                vote,
                 roll_next: false,
                 failed: None,
             },
@@ -174,6 +182,10 @@ impl LogFiles {
             let path = segment.path.clone();
             log.active.write_all_at(frames, at).map_err(io_at(&path))?;
             log.active.sync_data().map_err(io_at(&path))?;
+            if log.name_unsynced {
+                log.disk.sync_dir(&log.dir).map_err(io_at(&log.dir))?;
+                log.name_unsynced = false;
+            }
             segment.ends.extend(ends.iter().map(|(id, end)| (*id, at + end)));
             Ok(())
         })
@@ -218,6 +230,11 @@ impl LogFiles {
                     previous: Some(upto),
                     log_begins_here: beyond,
                 })?;
+                // On disk before the older segments go.
+                let path = log.active_path();
+                log.active.sync_all().map_err(io_at(&path))?;
+                log.disk.sync_dir(&log.dir).map_err(io_at(&log.dir))?;
+                log.name_unsynced = false;
             }
             log.roll_next = log.active_segment().len() > PURGE_BYTES;
             let gone = |log: &LogFiles| {
@@ -235,12 +252,7 @@ impl LogFiles {
 
     /// Replaces the vote, durably.
     pub(super) fn save_vote(&mut self, vote: &SavedVote) -> Result<(), LogError> {
-        self.guarded(|log| {
-            let path = log.dir.join(VOTE);
-            log.disk
-                .write_atomic(&path, &format::vote_bytes(vote))
-                .map_err(io_at(&path))
-        })
+        self.guarded(|log| log.vote.save(&log.disk, &log.dir, vote))
     }
 
     /// Where an entry ends on disk; none for one that is purged (it is in a snapshot) or unknown.
@@ -276,6 +288,7 @@ impl LogFiles {
         let (segment, file) = start_segment(&self.disk, &self.dir, header)?;
         self.segments.push_back(segment);
         self.active = file;
+        self.name_unsynced = true;
         self.roll_next = false;
         Ok(())
     }
@@ -309,7 +322,7 @@ fn open(disk: &Disk, path: &Path) -> Result<BlockingFile, LogError> {
     disk.open_blocking(path, options).map_err(io_at(path))
 }
 
-/// Creates a segment whose name and header are durable.
+/// Creates a segment with its header. Neither it nor its name is durable yet.
 fn start_segment(
     disk: &Disk,
     dir: &Path,
@@ -325,8 +338,6 @@ fn start_segment(
     let file = disk.open_blocking(&*path, options).map_err(io_at(&path))?;
     file.set_len(0).map_err(io_at(&path))?;
     file.write_all_at(&header.encode(), 0).map_err(io_at(&path))?;
-    file.sync_all().map_err(io_at(&path))?;
-    disk.sync_dir(dir).map_err(io_at(dir))?;
     let segment = Segment {
         path,
         header,
@@ -335,13 +346,61 @@ fn start_segment(
     Ok((segment, file))
 }
 
-fn read_vote(disk: &Disk, path: &Path) -> Result<Option<SavedVote>, LogError> {
-    match disk.read(path) {
-        Ok(bytes) => format::vote(&bytes)
-            .map(Some)
-            .map_err(|error| damaged(path, 0, &error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(io_at(path)(error)),
+/// The vote file, open once there was a vote.
+struct VoteFile {
+    file: Option<BlockingFile>,
+    latest: Option<SavedVote>,
+    /// Of the latest save.
+    sequence: u64,
+}
+
+impl VoteFile {
+    fn open(disk: &Disk, dir: &Path) -> Result<VoteFile, LogError> {
+        let path = dir.join(VOTE);
+        let bytes = match disk.read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(VoteFile {
+                    file: None,
+                    latest: None,
+                    sequence: 0,
+                });
+            }
+            Err(error) => return Err(io_at(&path)(error)),
+        };
+        let found = format::vote(&bytes).map_err(|error| damaged(&path, 0, &error))?;
+        let file = open(disk, &path)?;
+        // It may have been read from the page cache of a process that was killed before its sync.
+        file.sync_all().map_err(io_at(&path))?;
+        Ok(VoteFile {
+            file: Some(file),
+            latest: found.map(|(vote, _)| vote),
+            sequence: found.map_or(0, |(_, sequence)| sequence),
+        })
+    }
+
+    fn save(&mut self, disk: &Disk, dir: &Path, vote: &SavedVote) -> Result<(), LogError> {
+        let path = dir.join(VOTE);
+        let created = self.file.is_none();
+        if created {
+            let options = OpenOptions {
+                create: true,
+                write: true,
+            };
+            self.file = Some(disk.open_blocking(&path, options).map_err(io_at(&path))?);
+        }
+        let file = self.file.as_ref().expect("opened above");
+        let sequence = self.sequence + 1;
+        let slot = format::VOTE_SLOTS[(sequence % 2) as usize];
+        file.write_all_at(&format::vote_slot(vote, sequence), slot)
+            .map_err(io_at(&path))?;
+        file.sync_data().map_err(io_at(&path))?;
+        if created {
+            disk.sync_dir(dir).map_err(io_at(dir))?;
+        }
+        self.sequence = sequence;
+        self.latest = Some(*vote);
+        Ok(())
     }
 }
 
@@ -426,8 +485,8 @@ impl Scan {
         last: bool,
         notes: &mut Vec<String>,
     ) -> Result<Option<SegmentHeader>, LogError> {
-        // Frames are written only after the header is synced, so a torn header is a file without any.
-        let torn = file.len() < HEADER_LEN || file.len() == HEADER_LEN && file.iter().all(|&byte| byte == 0);
+        // The header becomes durable with the first entry: where it is missing, none was synced.
+        let torn = file.len() < HEADER_LEN || file[..HEADER_LEN].iter().all(|&byte| byte == 0);
         if torn && last {
             notes.push(format!(
                 "{}: removed a segment that a crash left without a header",

@@ -42,8 +42,22 @@
 //!                       then u32 nodes, each voter 20 bytes, u32 length, address
 //! ```
 //!
-//! The vote file (64 bytes): magic "MILLVOTE", format u32 = 1, committed u32 (0 or 1), term u64, voter 20 bytes, 16 zero,
-//! checksum u32 of bytes 0..60.
+//! The vote file has two slots, at 0 and 512, written in turn: a save costs one write and one fdatasync, and the vote
+//! before it stays whole. A slot is within one sector, so it is written or not; the higher sequence counts. A slot that
+//! was never written is zero; one that is neither zero nor whole is damage, because falling back to an older vote could
+//! vote twice in one term.
+//!
+//! ```text
+//! slot (64 bytes)
+//! 0       8     magic          "MILLVOTE"
+//! 8       4     format         1
+//! 12      4     committed      0 or 1
+//! 16      8     term
+//! 24      20    voter
+//! 44      8     sequence       of the save, from 1
+//! 52      8     zero
+//! 60      4     checksum       of bytes 0..60
+//! ```
 //!
 //! A snapshot: magic "MILLSNAP", format u32 = 1, zero u32, last term u64, last index + 1 u64, membership term u64,
 //! membership index + 1 u64, u32 length + membership (as in kind 3), then frames whose bodies are metadata records, then
@@ -67,6 +81,8 @@ pub(super) const FRAME_HEAD_LEN: usize = 12;
 const ENTRY_HEAD_LEN: usize = 28;
 const VOTER_LEN: usize = 20;
 const VOTE_LEN: usize = 64;
+/// Where the slots of the vote file are.
+pub(super) const VOTE_SLOTS: [u64; 2] = [0, 512];
 const SECTOR: usize = 512;
 const FORMAT: u32 = 1;
 const SEGMENT_MAGIC: &[u8; 8] = b"MILLMETA";
@@ -77,7 +93,7 @@ const FLAG_LOG_BEGINS_HERE: u32 = 1;
 const SNAPSHOT_CHUNK: usize = 64 * 1024;
 
 const _: () = assert!(ENTRY_HEAD_LEN == 4 + 8 + 8 + 8);
-const _: () = assert!(VOTE_LEN == 8 + 4 + 4 + 8 + VOTER_LEN + 16 + 4);
+const _: () = assert!(VOTE_LEN == 8 + 4 + 4 + 8 + VOTER_LEN + 8 + 8 + 4);
 
 /// Why bytes are not what they should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -279,30 +295,47 @@ fn membership(fields: &mut Fields<'_>) -> Result<Membership, FormatError> {
     Ok(Membership { configs, nodes })
 }
 
-/// The vote file.
-pub(super) fn vote_bytes(vote: &SavedVote) -> [u8; VOTE_LEN] {
+/// One slot of the vote file.
+pub(super) fn vote_slot(vote: &SavedVote, sequence: u64) -> [u8; VOTE_LEN] {
     let mut out = Vec::with_capacity(VOTE_LEN);
     out.extend_from_slice(VOTE_MAGIC);
     out.extend_from_slice(&FORMAT.to_le_bytes());
     out.extend_from_slice(&u32::from(vote.committed).to_le_bytes());
     out.extend_from_slice(&vote.term.to_le_bytes());
     push_voter(&vote.voter, &mut out);
-    out.extend_from_slice(&[0; 16]);
+    out.extend_from_slice(&sequence.to_le_bytes());
+    out.extend_from_slice(&[0; 8]);
     let sum = checksum(&out);
     out.extend_from_slice(&sum.to_le_bytes());
-    out.try_into().expect("the fields are as long as the file")
+    out.try_into().expect("the fields are as long as the slot")
 }
 
-pub(super) fn vote(bytes: &[u8]) -> Result<SavedVote, FormatError> {
-    let mut fields = sealed(bytes, VOTE_LEN, VOTE_MAGIC)?;
-    let committed = fields.u32()? == 1;
-    let term = fields.u64()?;
-    let voter = fields.voter()?;
-    Ok(SavedVote {
-        term,
-        voter,
-        committed,
-    })
+/// The latest vote in a vote file, and the sequence of its save; none before the first.
+pub(super) fn vote(file: &[u8]) -> Result<Option<(SavedVote, u64)>, FormatError> {
+    let mut latest = None;
+    for at in VOTE_SLOTS {
+        let at = (at as usize).min(file.len());
+        let slot = &file[at..(at + VOTE_LEN).min(file.len())];
+        if slot.iter().all(|&byte| byte == 0) {
+            continue;
+        }
+        let mut fields = sealed(slot, VOTE_LEN, VOTE_MAGIC)?;
+        let committed = fields.u32()? == 1;
+        let term = fields.u64()?;
+        let voter = fields.voter()?;
+        let sequence = fields.u64()?;
+        if latest.is_none_or(|(_, other)| other < sequence) {
+            latest = Some((
+                SavedVote {
+                    term,
+                    voter,
+                    committed,
+                },
+                sequence,
+            ));
+        }
+    }
+    Ok(latest)
 }
 
 /// What a snapshot is about.
@@ -483,6 +516,25 @@ mod tests {
     }
 
     #[test]
+    fn the_later_of_two_votes_counts() {
+        let of = |term| SavedVote {
+            term,
+            voter: voter(),
+            committed: false,
+        };
+        let mut file = vec![0; 1024];
+        assert_eq!(vote(&file).unwrap(), None);
+        assert_eq!(vote(&[]).unwrap(), None);
+        for (sequence, term) in [(1, 4), (2, 5), (3, 9)] {
+            let at = VOTE_SLOTS[sequence as usize % 2] as usize;
+            file[at..at + VOTE_LEN].copy_from_slice(&vote_slot(&of(term), sequence));
+            assert_eq!(vote(&file).unwrap(), Some((of(term), sequence)));
+        }
+        file[VOTE_SLOTS[1] as usize + 20] ^= 1;
+        assert!(vote(&file).is_err(), "a damaged slot is not an older vote");
+    }
+
+    #[test]
     fn golden_bytes_of_a_blank_entry() {
         let mut file = Vec::new();
         let blank = Entry {
@@ -556,9 +608,9 @@ mod tests {
             membership: alone(),
         };
         let records: Vec<Record> = (0..5_000).map(|next| ProducerIds { next }.into()).collect();
-        let (vote_file, header_file) = (vote_bytes(&vote_known), header.encode());
+        let (vote_file, header_file) = (vote_slot(&vote_known, 3), header.encode());
         let snapshot_file = snapshot_bytes(&head, records.iter().cloned());
-        assert_eq!(vote(&vote_file).unwrap(), vote_known);
+        assert_eq!(vote(&vote_file).unwrap(), Some((vote_known, 3)));
         assert_eq!(SegmentHeader::decode(&header_file).unwrap(), header);
         assert_eq!(snapshot(&snapshot_file).unwrap(), (head, records));
         for bit in 0..VOTE_LEN * 8 {
