@@ -45,6 +45,7 @@ pub mod probe;
 mod random;
 pub mod recorder;
 mod shards;
+mod slices;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,11 @@
 
 use super::counters::{POOL_BYTES, POOL_READS, POOL_SYNCS, POOL_WRITES};
 use super::raw;
+use crate::rt::slices::Unsent;
 use bytes::Bytes;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 pub(super) struct PoolFile(Arc<fs::File>);
@@ -20,15 +20,21 @@ impl PoolFile {
         self.0.as_raw_fd()
     }
 
+    /// One positioned write of all slices; more only when the kernel takes less, or there are very many.
     pub(super) async fn write_all(&self, slices: Vec<Bytes>, pos: u64) -> io::Result<()> {
         let file = self.0.clone();
         crate::rt::blocking(move || {
+            let mut left = Unsent::new(&slices);
             let mut at = pos;
-            for slice in &slices {
-                file.write_all_at(slice, at)?;
-                at += slice.len() as u64;
+            while !left.is_done() {
+                let wrote = left.with_parts(|parts| raw::write(file.as_raw_fd(), parts, at))?;
+                if wrote == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                left.advance(wrote);
+                at += wrote as u64;
                 POOL_WRITES.add(1);
-                POOL_BYTES.add(slice.len() as u64);
+                POOL_BYTES.add(wrote as u64);
             }
             Ok(())
         })

@@ -1,7 +1,8 @@
-//! The two reads std does not offer: into a vector's spare capacity, and from the page cache only.
+//! What std does not offer: reads into a vector's spare capacity and from the page cache only, and positioned writes of
+//! several slices.
 #![allow(unsafe_code)]
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 
 /// Appends to `buffer` what is at `pos`, until it holds `len` bytes at most; 0 at the end of the file. May wait.
@@ -35,4 +36,24 @@ fn preadv2(fd: RawFd, buffer: &mut Vec<u8>, pos: u64, len: usize, flags: libc::c
     // SAFETY: the kernel initialized `got` bytes of the spare capacity right behind the current length.
     unsafe { buffer.set_len(buffer.len() + got) };
     Ok(got)
+}
+
+/// Writes some of `parts` at `pos`; returns how many bytes.
+pub(super) fn write(fd: RawFd, parts: &[IoSlice<'_>], pos: u64) -> io::Result<usize> {
+    let pos = libc::off_t::try_from(pos).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let count =
+        libc::c_int::try_from(parts.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    loop {
+        // SAFETY: an `IoSlice` is laid out as an iovec; the kernel only reads what the slices borrow, during the call.
+        let wrote = unsafe { libc::pwritev(fd, parts.as_ptr().cast(), count, pos) };
+        match usize::try_from(wrote) {
+            Ok(wrote) => return Ok(wrote),
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
 }

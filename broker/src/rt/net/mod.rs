@@ -5,6 +5,7 @@ mod posix;
 mod send;
 mod uring;
 
+use super::slices::Unsent;
 use super::{Engine, engine};
 use bytes::Bytes;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -186,12 +187,12 @@ impl TcpStream {
     /// Sends all slices in order, straight from where they lie. After a dropped or failed call an unknown part was
     /// sent: the connection is of no further use.
     pub async fn write_all(&self, slices: &[Bytes]) -> io::Result<()> {
-        let mut cursor = send::Cursor::new(slices);
-        while !cursor.is_done() {
+        let mut unsent = Unsent::new(slices);
+        while !unsent.is_done() {
             engine::yield_if_needed().await;
             match &self.0.kind {
-                StreamKind::Uring(stream) => stream.send_some(&mut cursor).await?,
-                StreamKind::Posix(stream) => stream.send_some(&mut cursor).await?,
+                StreamKind::Uring(stream) => stream.send_some(&mut unsent).await?,
+                StreamKind::Posix(stream) => stream.send_some(&mut unsent).await?,
             }
         }
         Ok(())

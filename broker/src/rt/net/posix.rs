@@ -1,6 +1,7 @@
 //! Sockets of engine `posix`: tokio's, through epoll.
 
-use super::send::Cursor;
+use super::send::send_now;
+use crate::rt::slices::Unsent;
 use socket2::Socket;
 use std::io;
 use std::net::SocketAddr;
@@ -53,12 +54,12 @@ impl Stream {
     }
 
     /// Sends at least one byte.
-    pub(super) async fn send_some(&self, cursor: &mut Cursor<'_>) -> io::Result<()> {
+    pub(super) async fn send_some(&self, unsent: &mut Unsent<'_>) -> io::Result<()> {
         loop {
             self.0.writable().await?;
             match self
                 .0
-                .try_io(Interest::WRITABLE, || cursor.send_now(self.0.as_fd()))
+                .try_io(Interest::WRITABLE, || send_now(self.0.as_fd(), unsent))
             {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

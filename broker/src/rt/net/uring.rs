@@ -4,7 +4,8 @@
 //! breaks the next read.
 #![allow(unsafe_code)]
 
-use super::send::Cursor;
+use super::send::send_now;
+use crate::rt::slices::Unsent;
 use futures::{AsyncRead, AsyncWrite};
 use glommio::net as glommio_net;
 use socket2::{SockRef, Socket};
@@ -97,15 +98,15 @@ impl Stream {
 
     /// Sends at least one byte. When the socket is full, glommio's own write waits for it: it tries the first slice
     /// again and registers the poll.
-    pub(super) async fn send_some(&self, cursor: &mut Cursor<'_>) -> io::Result<()> {
-        match cursor.send_now(self.as_fd()) {
+    pub(super) async fn send_some(&self, unsent: &mut Unsent<'_>) -> io::Result<()> {
+        match send_now(self.as_fd(), unsent) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             outcome => return outcome,
         }
-        let first = cursor.first();
+        let first = unsent.first();
         let sent = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, first)).await?;
-        cursor.advance(sent);
+        unsent.advance(sent);
         Ok(())
     }
 }

@@ -157,10 +157,10 @@ fn memory_of_a_shard() {
     };
     for engine in engines() {
         let before = resident();
-        run(engine, 8, move |shard| async move {
+        run(engine, 32, move |shard| async move {
             rt::sleep(Duration::from_millis(100)).await;
             if shard.0 == 0 {
-                println!("{engine}: {} KiB per idle shard", (resident() - before) / 8);
+                println!("{engine}: {} KiB per idle shard", (resident() - before) / 32);
             }
             rt::sleep(Duration::from_millis(50)).await;
         });
