@@ -9,6 +9,7 @@ use protocol::Offset;
 
 use super::checkpoint::{Checkpoint, LEADER_EPOCHS, encode_epochs};
 use super::format::{self, SNAPSHOT};
+use super::gate::Inside;
 use super::handles::{FileKey, HandleCache};
 use super::reader::Files;
 use super::round::IndexFlush;
@@ -74,7 +75,7 @@ impl Log {
         let active = self.active();
         active.index_newest();
         let closing = Some((active.base, active.keys, IndexFlush::of(active, true)));
-        self.busy = true;
+        (self.busy, self.closing) = (true, true);
         Ok(CheckpointJob {
             closing,
             ..self.checkpoint_job()
@@ -120,7 +121,9 @@ impl Log {
         let done = match done {
             Ok(done) => done,
             Err(error) => {
-                self.busy = false;
+                if std::mem::take(&mut self.closing) {
+                    self.busy = false;
+                }
                 // No room for a checkpoint: the one before still holds.
                 if error.kind() != io::ErrorKind::StorageFull {
                     self.fail(&error);
@@ -144,7 +147,7 @@ impl Log {
             }
         }
         if let Some((base, offsets, times)) = done.index {
-            self.busy = false;
+            (self.busy, self.closing) = (false, false);
             if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
                 segment.offsets.flushed(offsets);
                 segment.times.flushed(times);
@@ -163,6 +166,7 @@ impl Log {
         self.truncating = true;
         let offsets = self.offsets.get();
         Ok(TruncateJob {
+            _inside: self.gate.enter(),
             disk: self.handles.disk().clone(),
             dir: self.dir.to_path_buf(),
             name: self.name.clone(),
@@ -227,7 +231,11 @@ impl CheckpointJob {
         let files = &self.files;
         for (base, key, _) in &self.syncs {
             let path = files.path(*base, format::LOG);
-            files.handles.get(*key, &path, false).await?.sync_data().await?;
+            let file = files.handles.get(*key, &path, false).await?;
+            // Final, also when the reason is a full disk: the kernel has dropped pages that it could not place.
+            file.sync_data()
+                .await
+                .map_err(|error| io::Error::other(format!("sync {}: {error}", path.display())))?;
         }
         let mut index = None;
         if let Some((base, keys, flush)) = &self.closing {
@@ -303,6 +311,7 @@ fn put_down(
 /// Cuts a log's files.
 #[must_use = "nothing is cut until the job runs"]
 pub struct TruncateJob {
+    _inside: Inside,
     disk: Disk,
     dir: PathBuf,
     name: LogName,
@@ -318,9 +327,19 @@ pub struct Truncated(Result<Recovered, LogError>);
 impl TruncateJob {
     /// Removes what lies above, cuts the segment in which the cut falls, and opens the result as at a start.
     pub async fn run(self) -> Truncated {
+        let TruncateJob {
+            _inside,
+            disk,
+            dir,
+            name,
+            config,
+            bases,
+            to,
+            from,
+        } = self;
         let cut = move || {
-            recovery::cut_files(&self.disk, &self.dir, &self.bases, self.to)?;
-            Log::recover(&self.disk, &self.dir, &self.name, &self.config, self.from)
+            recovery::cut_files(&disk, &dir, &bases, to)?;
+            Log::recover(&disk, &dir, &name, &config, from)
         };
         Truncated(crate::rt::blocking(cut).await)
     }

@@ -167,6 +167,7 @@ pub struct Log {
     hints: Rc<RefCell<Hints>>,
     /// A round, a truncation or the closing checkpoint is running: they exclude each other.
     busy: bool,
+    closing: bool,
     truncating: bool,
     /// The last round found no room; appends are refused until one does.
     disk_full: bool,
@@ -204,6 +205,7 @@ impl Log {
             damage: recovered.report.damage,
             hints: Rc::default(),
             busy: false,
+            closing: false,
             truncating: false,
             disk_full: false,
             failed: None,
