@@ -10,6 +10,7 @@
 mod control;
 mod core;
 mod dirs;
+mod measure;
 mod signals;
 
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -25,6 +26,7 @@ use self::dirs::Found;
 use crate::config::{self, Config};
 use crate::directory::{self, Directories};
 use crate::group::Limits;
+use crate::http::Health;
 use crate::log::checkpoint;
 use crate::net::listener;
 use crate::quorum;
@@ -92,6 +94,9 @@ pub struct Node {
     pub counters: Vec<Arc<ShardCounters>>,
     /// The metadata quorum.
     pub quorum: quorum::Handle,
+    /// Where health and metrics are.
+    pub http: SocketAddr,
+    health: Health,
     state: Arc<AtomicU8>,
     disk: Disk,
     /// Locked until the last file is closed.
@@ -122,6 +127,8 @@ impl Node {
         let began = rt::now();
         let state = Arc::new(AtomicU8::new(BrokerState::Starting as u8));
         let mut control = ControlPlane::start()?;
+        let (health, metrics) = measure::begin(began);
+        let http = control.serve_http(config.control.http, &health, &metrics)?;
         let plan = cores::plan(config.runtime.shards);
         let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
         tracing::info!(engine = %engine.engine, shards = plan.shards, "{}", engine.detail);
@@ -139,16 +146,24 @@ impl Node {
         };
         let found = dirs::look(&disk, dirs.dirs.iter().map(|dir| dir.path.as_path()));
         let found = found.map_err(failed("look through the log directories"))?;
+        health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);
         let cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
+        measure::add_cores(&metrics, &engine, &cores.counters);
+        health.done(measure::RECOVERY);
         let quorum = control.join_quorum(&config, &disk, &identity, switches.answer_before_sync)?;
+        measure::add_quorum(&metrics, &quorum);
+        measure::watch_failures(&health, &quorum);
         cores.join(&quorum)?;
+        health.done(measure::QUORUM);
         let addresses = cores.bind(&config)?;
+        health.done(measure::LISTENERS);
         control.register(&config, &disk, &identity, &quorum, &addresses)?;
-        let view = view(&config, &identity, &engine, &plan, &state, began);
+        let view = view(&config, &identity, &engine, &plan, &state, &health, began);
         let admin = control.serve_admin(config.control.admin, view, &quorum)?;
         cores.tell_all(|| Command::Accept);
         state.store(BrokerState::Running as u8, Relaxed);
+        health.done(measure::REGISTRATION);
         let counters = cores.counters.clone();
         Ok(Node {
             addresses,
@@ -156,9 +171,11 @@ impl Node {
             engine,
             counters,
             quorum,
+            health,
             state,
             disk,
             dirs,
+            http,
             control,
             cores,
         })
@@ -176,6 +193,7 @@ impl Node {
     /// Stops in order; returns when everything is on disk.
     pub fn stop(self) -> Result<(), StartError> {
         self.state.store(BrokerState::Stopping as u8, Relaxed);
+        self.health.stopping();
         let clean = self.cores.stop()?;
         if clean {
             for dir in &self.dirs.dirs {
@@ -195,9 +213,10 @@ fn view(
     engine: &EngineChoice,
     plan: &CorePlan,
     state: &Arc<AtomicU8>,
+    health: &Health,
     began: Instant,
 ) -> BrokerView {
-    let state = state.clone();
+    let (state, health) = (state.clone(), health.clone());
     BrokerView {
         cluster_id: identity.cluster_id.clone(),
         node: identity.node,
@@ -206,12 +225,12 @@ fn view(
         engine_reason: engine.reason.as_str().to_string(),
         engine_detail: engine.detail.clone(),
         shards: i32::from(plan.shards),
-        static_config_hash: String::new(),
+        static_config_hash: measure::static_config_hash(&config.given),
         min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
         state: Box::new(move || state_of(state.load(Relaxed))),
-        not_ready: Box::new(Vec::new),
-        memory_bytes: Box::new(|| 0),
-        uptime: Box::new(move || rt::now() - began),
+        not_ready: Box::new(move || health.not_ready()),
+        memory_bytes: Box::new(measure::memory_bytes),
+        uptime: Box::new(move || measure::since(began)),
     }
 }
 
@@ -457,5 +476,5 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
 
 /// Log files one core may keep open: half of what the process may open, the rest is for connections.
 fn open_files(count: u16) -> usize {
-    (20_000 / 2 / usize::from(count)).max(16)
+    (rt::limits::open_files() / 2 / usize::from(count)).max(16)
 }

@@ -40,9 +40,6 @@ fn served(level: Level, name: &str, value: &str) -> Result<(), ItemError> {
         "log.cleanup.policy" if words(value).any(|word| word == "compact") => Err(invalid(format!(
             "{name_and_value}: compaction is not served yet, so log.cleanup.policy must be delete"
         ))),
-        "compression.type" if value.trim() != "producer" => Err(invalid(format!(
-            "{name_and_value}: batches are kept as the producer compressed them, so compression.type must be producer"
-        ))),
         _ => Ok(()),
     }
 }
@@ -120,10 +117,10 @@ mod tests {
             (
                 Level::UserTopic,
                 "compression.type",
-                "zstd",
+                "zip",
                 Some(ErrorCode::InvalidConfig),
             ),
-            (Level::UserTopic, "compression.type", "producer", None),
+            (Level::UserTopic, "compression.type", "zstd", None),
             (Level::UserTopic, "node.id", "1", Some(ErrorCode::InvalidConfig)),
             (Level::UserTopic, "min.compaction.lag.ms", "0", None),
             (

@@ -9,6 +9,7 @@ use protocol::NodeId;
 
 use super::{Identity, StartError, failed};
 use crate::config::Config;
+use crate::http;
 use crate::metadata::{Defaults, Endpoint, Registration};
 use crate::quorum::{self, Handle, Quorum, admin, advertised, liveness};
 use crate::rt::control::{Control, ControlTask};
@@ -22,6 +23,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The running control plane of one broker.
 pub(super) struct ControlPlane {
     control: Control,
+    http: Option<http::HttpServer>,
     quorum: Option<Quorum>,
     admin: Option<admin::AdminServer>,
     following: Option<ControlTask<()>>,
@@ -33,10 +35,28 @@ impl ControlPlane {
         let control = Control::start(THREADS).map_err(failed("start the control plane"))?;
         Ok(ControlPlane {
             control,
+            http: None,
             quorum: None,
             admin: None,
             following: None,
         })
+    }
+
+    /// Opens the health port; returns where it listens.
+    pub(super) fn serve_http(
+        &mut self,
+        address: SocketAddr,
+        health: &http::Health,
+        metrics: &http::Metrics,
+    ) -> Result<SocketAddr, StartError> {
+        let handle = self.control.handle();
+        let server = self
+            .control
+            .block_on(http::serve(&handle, address, health.clone(), metrics.clone()));
+        let server = server.map_err(|error| failed("open the health port")(format!("{address}: {error}")))?;
+        let address = server.address;
+        self.http = Some(server);
+        Ok(address)
     }
 
     /// Opens the metadata log and catches up with it.
@@ -119,6 +139,7 @@ impl ControlPlane {
     pub(super) fn stop(self) {
         let ControlPlane {
             control,
+            http,
             quorum,
             admin,
             following,
@@ -132,6 +153,9 @@ impl ControlPlane {
             }
             if let Some(quorum) = quorum {
                 quorum.stop().await;
+            }
+            if let Some(http) = http {
+                http.stop();
             }
         });
         control.shutdown(GRACE);

@@ -37,6 +37,7 @@ pub mod cores;
 pub mod doorbell;
 mod engine;
 pub mod file;
+pub mod limits;
 pub mod local;
 pub mod mesh;
 pub mod net;

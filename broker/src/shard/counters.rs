@@ -2,58 +2,57 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// One number with its name and meaning, as the metrics page shows it.
+pub struct Counted {
+    /// Name without `_total`.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// It may fall.
+    pub is_gauge: bool,
+    /// As it is now.
+    pub value: u64,
+}
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// Monotonic counters and gauges of one core. Names are those of the metrics page, without the prefix.
+    ($($kind:ident $name:ident $help:literal;)*) => {
+        /// Counters and gauges of one core.
         #[derive(Debug, Default)]
         pub struct ShardCounters {
-            $($(#[$doc])* pub $name: AtomicU64,)*
+            $(#[doc = $help] pub $name: AtomicU64,)*
         }
 
         impl ShardCounters {
-            /// Every counter with its name, in the order of the list.
-            pub fn snapshot(&self) -> Vec<(&'static str, u64)> {
-                vec![$((stringify!($name), self.$name.load(Relaxed)),)*]
+            /// All of them, in the order of the list.
+            pub fn snapshot(&self) -> Vec<Counted> {
+                vec![$(Counted {
+                    name: concat!("millrace_", stringify!($name)),
+                    help: $help,
+                    is_gauge: stringify!($kind).len() == "gauge".len(),
+                    value: self.$name.load(Relaxed),
+                },)*]
             }
         }
     };
 }
 
 counters! {
-    /// Requests answered.
-    requests,
-    /// Connections accepted.
-    connections_accepted,
-    /// Connections open now.
-    connections_open,
-    /// Connections closed for what they sent.
-    connections_refused,
-    /// Bytes of requests received.
-    bytes_received,
-    /// Bytes of answers sent.
-    bytes_sent,
-    /// Produce parts appended.
-    appends,
-    /// Bytes appended to logs.
-    append_bytes,
-    /// Durability rounds run.
-    rounds,
-    /// Logs written in all rounds.
-    round_logs,
-    /// Fetch answers sent.
-    fetches,
-    /// Bytes of records in fetch answers.
-    fetch_bytes,
-    /// Partitions this core owns now.
-    partitions,
-    /// Partitions this core leads now.
-    leaders,
-    /// Appends refused because the disk is nearly full.
-    disk_full_refusals,
-    /// Fetch sessions held now.
-    fetch_sessions,
-    /// Bytes of the receive budget in use now.
-    receive_bytes_in_use,
+    counter requests "Requests received";
+    counter connections_accepted "Connections accepted";
+    gauge connections_open "Connections open";
+    counter connections_refused "Connections closed for what came over them";
+    counter received_bytes "Bytes of requests received";
+    counter sent_bytes "Bytes of answers sent";
+    counter appends "Batches appended to logs";
+    counter append_bytes "Bytes appended to logs";
+    counter sync_rounds "Durability rounds run";
+    counter sync_round_logs "Logs written in all durability rounds";
+    counter fetches "Fetches answered";
+    counter fetch_bytes "Bytes of records in fetch answers";
+    gauge partitions "Partitions on this broker";
+    gauge leaders "Partitions this broker leads";
+    counter disk_full_refusals "Appends refused because little disk space is left";
+    gauge log_directories_offline "Log directories that failed";
 }
 
 impl ShardCounters {
@@ -82,12 +81,12 @@ impl ShardCounters {
     /// A request of `bytes` arrived.
     pub fn requested(&self, bytes: u64) {
         self.requests.fetch_add(1, Relaxed);
-        self.bytes_received.fetch_add(bytes, Relaxed);
+        self.received_bytes.fetch_add(bytes, Relaxed);
     }
 
     /// An answer of `bytes` was sent.
     pub fn replied(&self, bytes: u64) {
-        self.bytes_sent.fetch_add(bytes, Relaxed);
+        self.sent_bytes.fetch_add(bytes, Relaxed);
     }
 
     /// A fetch was answered with `bytes` of records.
@@ -96,9 +95,14 @@ impl ShardCounters {
         self.fetch_bytes.fetch_add(bytes, Relaxed);
     }
 
+    /// An append was refused for want of disk space.
+    pub fn refused_for_space(&self) {
+        self.disk_full_refusals.fetch_add(1, Relaxed);
+    }
+
     /// One durability round over `logs` logs.
     pub fn round(&self, logs: u64) {
-        self.rounds.fetch_add(1, Relaxed);
-        self.round_logs.fetch_add(logs, Relaxed);
+        self.sync_rounds.fetch_add(1, Relaxed);
+        self.sync_round_logs.fetch_add(logs, Relaxed);
     }
 }

@@ -288,6 +288,9 @@ impl Shard {
         if self.dirs[dir].offline.replace(true) {
             return;
         }
+        self.counters
+            .log_directories_offline
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         for partition in self.all_partitions() {
             if partition.dir == dir {
                 partition.take_offline();

@@ -250,6 +250,7 @@ impl Shard {
         partition.check_leader(-1)?;
         // What the reserve is kept for: consumers go on, and so do their commits.
         if self.dirs[partition.dir].full.get() && !is_internal(&partition.topic) {
+            self.counters.refused_for_space();
             return Err(PartitionError::DiskFull);
         }
         let epoch = {

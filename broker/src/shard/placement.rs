@@ -32,7 +32,7 @@ mod tests {
 
     #[test]
     fn partitions_of_one_topic_use_every_core() {
-        let owners: Vec<u16> = (0..4)
+        let mut owners: Vec<u16> = (0..4)
             .map(|partition| {
                 owner(
                     &TopicPartition {
@@ -44,9 +44,8 @@ mod tests {
                 .0
             })
             .collect();
-        let mut sorted = owners.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, vec![0, 1, 2, 3]);
+        owners.sort_unstable();
+        assert_eq!(owners, vec![0, 1, 2, 3]);
     }
 
     #[test]

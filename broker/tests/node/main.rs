@@ -2,6 +2,11 @@
 //!
 //! Each test is a scenario in the words of a client; `harness.rs` starts and stops, `client.rs` speaks.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside of the functions that the lint exempts"
+)]
+
 mod bad_input;
 mod client;
 mod durability;

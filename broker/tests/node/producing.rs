@@ -137,7 +137,7 @@ fn batches_that_break_a_rule_are_refused_by_name() {
             builder.build(Compression::None).unwrap()
         };
         let cases = [
-            ("checksum", changed(70, 1), ErrorCode::CorruptMessage),
+            ("checksum", changed(65, 1), ErrorCode::CorruptMessage),
             (
                 "old format",
                 changed(16, 3),

@@ -258,7 +258,7 @@ fn the_cluster_and_its_topics_are_told_in_every_version() {
         let mut client = broker.client();
         let id = client.create_topic("orders", 3, &[]);
         for version in 0..=13 {
-            let topics = (version > 0).then_some(None).unwrap_or(Some(Vec::new()));
+            let topics = if version > 0 { None } else { Some(Vec::new()) };
             let answer = client.call(
                 version,
                 &MetadataRequest {

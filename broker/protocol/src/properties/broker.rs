@@ -27,7 +27,7 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "client.quota.callback.class", kind: Class, default: None, range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "compression.gzip.level", kind: Int, default: Some("-1"), range: Between(-1, 9), scope: ClusterWide, effect: NotYet, doc: "" },
     Property { name: "compression.lz4.level", kind: Int, default: Some("9"), range: Between(1, 17), scope: ClusterWide, effect: NotYet, doc: "" },
-    Property { name: "compression.type", kind: String, default: Some("producer"), range: OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), scope: ClusterWide, effect: Served, doc: "The compression a topic's batches must have: producer keeps what the producer chose. Others are not served yet." },
+    Property { name: "compression.type", kind: String, default: Some("producer"), range: OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), scope: ClusterWide, effect: Served, doc: "The compression a topic's batches must have: producer keeps what the producer chose." },
     Property { name: "compression.zstd.level", kind: Int, default: Some("3"), range: Between(-131072, 22), scope: ClusterWide, effect: NotYet, doc: "" },
     Property { name: "config.providers", kind: List, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" },
     Property { name: "connection.failed.authentication.delay.ms", kind: Int, default: Some("100"), range: AtLeast(0), scope: ReadOnly, effect: NotYet, doc: "" },

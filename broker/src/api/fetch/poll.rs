@@ -72,7 +72,7 @@ impl<'a> Poll<'a> {
                     .as_ref()
                     .is_ok_and(|found| found_bytes(found) > 0)
             })
-            .last()
+            .next_back()
     }
 
     /// Bytes of records found so far.

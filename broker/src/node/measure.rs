@@ -1,0 +1,126 @@
+//! What the health page waits for and what the metrics page shows of the data plane.
+//!
+//! Owns the names of the start's steps and of the shards' metrics. Leaves rendering to `http.rs`, counting to
+//! `shard/counters.rs`.
+
+use std::sync::Arc;
+
+use crate::http::{Health, Kind, Metrics, Sample};
+use crate::quorum::Handle;
+use crate::rt::{self, EngineChoice, Instant};
+use crate::shard::counters::ShardCounters;
+
+/// The steps of a start, in order. Each is a reason on `/readyz` until it is done.
+pub(super) const STEPS: &[&str] = &[DIRECTORIES, RECOVERY, QUORUM, LISTENERS, REGISTRATION];
+pub(super) const DIRECTORIES: &str = "open the log directories";
+pub(super) const RECOVERY: &str = "recover the logs";
+pub(super) const QUORUM: &str = "join the metadata quorum";
+pub(super) const LISTENERS: &str = "open the listeners";
+pub(super) const REGISTRATION: &str = "register with the cluster";
+
+/// Health and metrics of a broker that begins to start.
+pub(super) fn begin(began: Instant) -> (Health, Metrics) {
+    let health = Health::new(STEPS);
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), began, &health);
+    (health, metrics)
+}
+
+/// Adds what the cores count.
+pub(super) fn add_cores(metrics: &Metrics, engine: &EngineChoice, cores: &[Arc<ShardCounters>]) {
+    metrics.engine(engine.engine.as_str(), engine.reason.as_str());
+    let cores: Vec<Arc<ShardCounters>> = cores.to_vec();
+    metrics.add(Box::new(move || {
+        cores
+            .iter()
+            .enumerate()
+            .flat_map(|(core, counters)| samples(core, counters))
+            .collect()
+    }));
+}
+
+/// Adds how the quorum and the cluster stand.
+pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle) {
+    let quorum = quorum.clone();
+    metrics.add(Box::new(move || {
+        let image = quorum.image();
+        let gauge = |name, help, value| Sample {
+            name,
+            help,
+            kind: Kind::Gauge,
+            labels: Vec::new(),
+            value,
+        };
+        vec![
+            gauge(
+                "millrace_topics",
+                "Topics of the cluster",
+                image.topics.len() as f64,
+            ),
+            gauge(
+                "millrace_cluster_partitions",
+                "Partitions of all topics",
+                image.partitions as f64,
+            ),
+            gauge(
+                "millrace_metadata_applied",
+                "Index of the last metadata entry in the image",
+                image.offset as f64,
+            ),
+        ]
+    }));
+}
+
+/// Adds a watch that turns the health page red when the quorum or the disks have failed.
+pub(super) fn watch_failures(health: &Health, quorum: &Handle) {
+    let quorum = quorum.clone();
+    health.watch(move || {
+        quorum
+            .state()
+            .failed
+            .map(|why| format!("the metadata quorum has failed: {why}"))
+    });
+}
+
+fn samples(core: usize, counters: &ShardCounters) -> Vec<Sample> {
+    let labels = || vec![("shard", core.to_string())];
+    counters
+        .snapshot()
+        .into_iter()
+        .map(|counted| Sample {
+            name: counted.name,
+            help: counted.help,
+            kind: if counted.is_gauge {
+                Kind::Gauge
+            } else {
+                Kind::Counter
+            },
+            labels: labels(),
+            value: counted.value as f64,
+        })
+        .collect()
+}
+
+/// Resident memory of the process, as the admin service tells it.
+pub(super) fn memory_bytes() -> u64 {
+    crate::http::resident_bytes()
+}
+
+/// A hash over the properties that only a restart changes, so that the operator can tell whether a broker runs with what it
+/// should. The same in every build.
+pub(super) fn static_config_hash(given: &std::collections::BTreeMap<String, String>) -> String {
+    use protocol::properties::{Scope, broker_property};
+    let is_static =
+        |name: &str| broker_property(name).is_some_and(|property| property.scope == Scope::ReadOnly);
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for (name, value) in given.iter().filter(|(name, _)| is_static(name)) {
+        for byte in name.bytes().chain([b'=']).chain(value.bytes()).chain([b'\n']) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    format!("{hash:016x}")
+}
+
+/// Now, for uptimes.
+pub(super) fn since(began: Instant) -> std::time::Duration {
+    rt::now() - began
+}
