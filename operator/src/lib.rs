@@ -6,4 +6,5 @@ pub mod crd;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod kafka;
+pub mod local;
 pub mod topic;

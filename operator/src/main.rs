@@ -1,7 +1,8 @@
 //! Entry point of `millrace-operator`: arguments, then the subcommand. Wiring only.
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,6 +17,36 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the clusters and topics of a manifest on this machine, without Kubernetes.
+    Local {
+        /// The manifest; it is watched while this runs.
+        file: PathBuf,
+        /// Where the brokers keep their data; $XDG_DATA_HOME/millrace or ./millrace-data when left out.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+        /// The broker's program; millrace-broker beside this program or on the PATH when left out.
+        #[arg(long)]
+        broker: Option<PathBuf>,
+    },
+    /// Becomes a broker that ends with its parent; for `local`.
+    #[command(hide = true)]
+    StartBroker {
+        #[arg(long)]
+        parent: u32,
+        #[arg(trailing_var_arg = true, required = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Copies seccomp profiles to a node; for the chart's installer.
+    #[command(hide = true)]
+    InstallProfiles {
+        #[arg(long)]
+        from: PathBuf,
+        #[arg(long)]
+        to: PathBuf,
+        /// Stay until SIGTERM: a DaemonSet's pods must not end.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Prints the custom resource definitions, or writes one file each into folders.
     Crd {
         /// A folder to write to; may be given several times.
@@ -27,6 +58,13 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Crd { output } => crd(&output),
+        Command::Local { file, data_dir, broker } => local(file, data_dir, broker),
+        Command::StartBroker { parent, command } => {
+            let (program, arguments) = command.split_first().context("a program is needed")?;
+            let error = operator::local::process::become_broker(parent, program.as_ref(), arguments);
+            Err(error).with_context(|| format!("start {program}"))
+        }
+        Command::InstallProfiles { from, to, wait } => install_profiles(&from, &to, wait),
     }
 }
 
@@ -42,6 +80,55 @@ fn crd(folders: &[PathBuf]) -> anyhow::Result<()> {
         for (name, yaml) in &files {
             std::fs::write(folder.join(name), yaml)?;
         }
+    }
+    Ok(())
+}
+
+/// One thread: a broker's life ends with the thread that started it.
+fn local(file: PathBuf, data_dir: Option<PathBuf>, broker: Option<PathBuf>) -> anyhow::Result<()> {
+    let broker = match broker {
+        Some(path) => path,
+        None => operator::local::find_broker()
+            .context("millrace-broker is neither beside this program nor on the PATH; build it or name it with --broker")?,
+    };
+    let options = operator::local::Options {
+        file,
+        data: data_dir.unwrap_or_else(operator::local::default_data),
+        broker,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async { operator::local::run(options, stopped()?).await })
+}
+
+/// Ends at the first SIGINT, SIGTERM or SIGHUP.
+fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
+}
+
+/// Files are put in place whole, under names that carry their version, and are never removed: a running pod may name one.
+fn install_profiles(from: &Path, to: &Path, wait: bool) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to).with_context(|| format!("make {}", to.display()))?;
+    for entry in std::fs::read_dir(from).with_context(|| format!("read {}", from.display()))? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|ending| ending == "json")) else { continue };
+        let beside = to.join(format!(".{}.new", name.to_string_lossy()));
+        std::fs::copy(&path, &beside).with_context(|| format!("write {}", beside.display()))?;
+        std::fs::rename(&beside, to.join(name)).with_context(|| format!("rename {}", beside.display()))?;
+        println!("installed {}", to.join(name).display());
+    }
+    if wait {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async { anyhow::Ok(stopped()?.await) })?;
     }
     Ok(())
 }

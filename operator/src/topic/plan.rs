@@ -1,6 +1,7 @@
 //! The spec of a topic and the topic as the brokers see it -> what to send, or why nothing is sent. Pure; the controller
 //! and local mode share it.
 
+use crate::crd::KafkaTopic;
 use crate::crd::kafka_topic::{AdoptionPolicy, DeletionPolicy, NO_FEWER_PARTITIONS};
 use crate::kafka::{NewTopic, Topic};
 use protocol::properties;
@@ -27,6 +28,39 @@ pub struct Wanted {
     pub deleting: bool,
     /// The id of the topic this resource made or took over.
     pub owned_id: Option<String>,
+}
+
+impl Wanted {
+    /// What a resource asks for.
+    pub fn of(topic: &KafkaTopic, owned_id: Option<String>) -> Wanted {
+        let spec = &topic.spec;
+        Wanted {
+            name: topic.topic_name().to_owned(),
+            partitions: spec.partitions,
+            replicas: spec.replicas,
+            config: spec.config.iter().map(|(name, value)| (name.clone(), value.text())).collect(),
+            adoption: spec.adoption_policy,
+            deletion: spec.deletion_policy,
+            paused: spec.paused,
+            deleting: topic.metadata.deletion_timestamp.is_some(),
+            owned_id,
+        }
+    }
+
+    /// A topic whose resource is gone.
+    pub fn removed(name: &str, deletion: DeletionPolicy, owned_id: &str) -> Wanted {
+        Wanted {
+            name: name.to_owned(),
+            partitions: None,
+            replicas: None,
+            config: BTreeMap::new(),
+            adoption: AdoptionPolicy::Never,
+            deletion,
+            paused: false,
+            deleting: true,
+            owned_id: Some(owned_id.to_owned()),
+        }
+    }
 }
 
 /// One thing to send to the brokers.
