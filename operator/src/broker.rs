@@ -77,12 +77,17 @@ pub struct Broker {
 
 impl Broker {
     /// Connects to `address` and asks who is there. With a cluster id, somebody else there is an error.
-    pub async fn connect(address: &str, cluster_id: Option<&str>, node_id: i32) -> Result<Broker, BrokerError> {
+    pub async fn connect(
+        address: &str,
+        cluster_id: Option<&str>,
+        node_id: i32,
+    ) -> Result<Broker, BrokerError> {
         let unreachable = |detail: String| BrokerError::Unreachable {
             address: address.to_owned(),
             detail,
         };
-        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| unreachable(words(&error)))?;
+        let endpoint =
+            Endpoint::from_shared(format!("http://{address}")).map_err(|error| unreachable(words(&error)))?;
         let channel = endpoint
             .connect_timeout(DEADLINE)
             .timeout(DEADLINE)
@@ -90,9 +95,16 @@ impl Broker {
             .await
             .map_err(|error| unreachable(words(&error)))?;
         let mut client = AdminClient::new(channel);
-        let who = client.identify(v1::IdentifyRequest {}).await.map_err(refused("Identify"))?.into_inner();
+        let who = client
+            .identify(v1::IdentifyRequest {})
+            .await
+            .map_err(refused("Identify"))?
+            .into_inner();
         if cluster_id.is_some_and(|wanted| wanted != who.cluster_id) || who.node_id != node_id {
-            let detail = format!("node {} of cluster {} answers there, not node {node_id}", who.node_id, who.cluster_id);
+            let detail = format!(
+                "node {} of cluster {} answers there, not node {node_id}",
+                who.node_id, who.cluster_id
+            );
             return Err(unreachable(detail));
         }
         let target = v1::Target {
@@ -110,7 +122,9 @@ impl Broker {
     /// What it is and does.
     pub async fn describe(&mut self) -> Result<BrokerFacts, BrokerError> {
         let target = Some(self.target.clone());
-        let broker = self.client.describe_broker(v1::DescribeBrokerRequest { target: target.clone() });
+        let broker = self.client.describe_broker(v1::DescribeBrokerRequest {
+            target: target.clone(),
+        });
         let broker = broker.await.map_err(refused("DescribeBroker"))?.into_inner();
         let state = match broker.state() {
             v1::BrokerState::Unspecified | v1::BrokerState::Starting => "Starting",
@@ -119,8 +133,12 @@ impl Broker {
             v1::BrokerState::Stopping => "Stopping",
         };
         // A broker on its way up has no view of the cluster yet.
-        let cluster = self.client.describe_cluster(v1::DescribeClusterRequest { target });
-        let offline = cluster.await.map_or(0, |answer| answer.into_inner().offline_partitions);
+        let cluster = self
+            .client
+            .describe_cluster(v1::DescribeClusterRequest { target });
+        let offline = cluster
+            .await
+            .map_or(0, |answer| answer.into_inner().offline_partitions);
         Ok(BrokerFacts {
             cluster_id: self.target.cluster_id.clone(),
             node_id: self.target.node_id,
@@ -130,14 +148,21 @@ impl Broker {
             engine_detail: broker.engine_detail,
             state: state.to_owned(),
             not_ready: broker.not_ready,
-            advertised: broker.advertised_listeners.into_iter().map(|(name, at)| (name, address(&at))).collect(),
+            advertised: broker
+                .advertised_listeners
+                .into_iter()
+                .map(|(name, at)| (name, address(&at)))
+                .collect(),
             offline_partitions: offline,
             incarnation: broker.incarnation_id,
         })
     }
 
     /// Tells it new addresses (host, port by Kafka's listener name). True when something changed.
-    pub async fn set_advertised(&mut self, addresses: &BTreeMap<String, (String, i32)>) -> Result<bool, BrokerError> {
+    pub async fn set_advertised(
+        &mut self,
+        addresses: &BTreeMap<String, (String, i32)>,
+    ) -> Result<bool, BrokerError> {
         let listeners: HashMap<String, v1::HostPort> = addresses
             .iter()
             .map(|(name, (host, port))| {
@@ -151,7 +176,10 @@ impl Broker {
         let target = Some(self.target.clone());
         let request = v1::SetAdvertisedListenersRequest { target, listeners };
         let answer = self.client.set_advertised_listeners(request).await;
-        Ok(answer.map_err(refused("SetAdvertisedListeners"))?.into_inner().changed)
+        Ok(answer
+            .map_err(refused("SetAdvertisedListeners"))?
+            .into_inner()
+            .changed)
     }
 
     /// Makes `wanted` the cluster-wide dynamic properties: sets what is in it, then unsets what else was found at that
@@ -164,8 +192,17 @@ impl Broker {
             unset,
         };
         let (set, nothing) = (request(wanted, Vec::new()), BTreeMap::new());
-        let answer = self.client.set_dynamic_configs(set).await.map_err(refused("SetDynamicConfigs"))?.into_inner();
-        let stale: Vec<String> = answer.configs.into_keys().filter(|name| !wanted.contains_key(name)).collect();
+        let answer = self
+            .client
+            .set_dynamic_configs(set)
+            .await
+            .map_err(refused("SetDynamicConfigs"))?
+            .into_inner();
+        let stale: Vec<String> = answer
+            .configs
+            .into_keys()
+            .filter(|name| !wanted.contains_key(name))
+            .collect();
         if stale.is_empty() {
             return Ok(answer.changed);
         }
@@ -175,7 +212,10 @@ impl Broker {
             cluster_wide: true,
             target: Some(self.target.clone()),
         };
-        self.client.set_dynamic_configs(unset).await.map_err(refused("SetDynamicConfigs"))?;
+        self.client
+            .set_dynamic_configs(unset)
+            .await
+            .map_err(refused("SetDynamicConfigs"))?;
         Ok(true)
     }
 
@@ -193,7 +233,11 @@ impl Broker {
             .take(3)
             .map(|one| format!("{}-{}: {}", one.topic, one.partition, one.reason))
             .collect();
-        Ok(CanStop::Blocked(format!("{} partitions: {}", answer.blocking_total, named.join("; "))))
+        Ok(CanStop::Blocked(format!(
+            "{} partitions: {}",
+            answer.blocking_total,
+            named.join("; ")
+        )))
     }
 }
 

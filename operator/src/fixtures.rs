@@ -49,8 +49,10 @@ impl ClusterBuilder {
     }
 
     pub(crate) fn limits(mut self, cpu: &str, memory: &str) -> Self {
-        let limits: BTreeMap<String, ConfigValue> =
-            BTreeMap::from([("cpu".to_owned(), cpu.into()), ("memory".to_owned(), memory.into())]);
+        let limits: BTreeMap<String, ConfigValue> = BTreeMap::from([
+            ("cpu".to_owned(), cpu.into()),
+            ("memory".to_owned(), memory.into()),
+        ]);
         self.0.spec.resources = Some(Resources {
             requests: limits.clone(),
             limits,

@@ -142,12 +142,17 @@ impl Kafka {
         let answer = kafka.send("ApiVersions", &asked, 3).await?;
         refuse("ApiVersions", answer.error_code)?;
         let rows = answer.api_keys.into_iter();
-        kafka.served = rows.map(|row| (row.api_key, (row.min_version, row.max_version))).collect();
+        kafka.served = rows
+            .map(|row| (row.api_key, (row.min_version, row.max_version)))
+            .collect();
         Ok(kafka)
     }
 
     /// What the brokers know of these topics, with the named properties of each. Unknown topics are absent.
-    pub async fn describe(&mut self, asked: &BTreeMap<String, BTreeSet<String>>) -> Result<BTreeMap<String, Topic>, KafkaError> {
+    pub async fn describe(
+        &mut self,
+        asked: &BTreeMap<String, BTreeSet<String>>,
+    ) -> Result<BTreeMap<String, Topic>, KafkaError> {
         let mut found = BTreeMap::new();
         let names: Vec<&String> = asked.keys().collect();
         for part in names.chunks(BATCH) {
@@ -157,7 +162,11 @@ impl Kafka {
         Ok(found)
     }
 
-    async fn describe_layout(&mut self, names: &[&String], found: &mut BTreeMap<String, Topic>) -> Result<(), KafkaError> {
+    async fn describe_layout(
+        &mut self,
+        names: &[&String],
+        found: &mut BTreeMap<String, Topic>,
+    ) -> Result<(), KafkaError> {
         let topics = names.iter().map(|name| metadata::MetadataRequestTopic {
             name: Some(Str::from(*name)),
             ..Default::default()
@@ -175,7 +184,12 @@ impl Kafka {
                 // A partition without a leader is still a partition.
                 ErrorCode::LeaderNotAvailable => {}
                 code if code.is_none() => {}
-                code => return Err(KafkaError::Refused { what: "Metadata", code }),
+                code => {
+                    return Err(KafkaError::Refused {
+                        what: "Metadata",
+                        code,
+                    });
+                }
             }
             let partitions = &topic.partitions;
             found.insert(
@@ -183,7 +197,9 @@ impl Kafka {
                 Topic {
                     id: uuid_text(&topic.topic_id),
                     partitions: partitions.len() as i32,
-                    replicas: partitions.first().map_or(0, |first| first.replica_nodes.len() as i32),
+                    replicas: partitions
+                        .first()
+                        .map_or(0, |first| first.replica_nodes.len() as i32),
                     in_sync: partitions.iter().map(|one| one.isr_nodes.len()).sum(),
                     all_replicas: partitions.iter().map(|one| one.replica_nodes.len()).sum(),
                     leaderless: partitions.iter().filter(|one| one.leader_id < 0).count(),
@@ -224,9 +240,14 @@ impl Kafka {
                 continue;
             }
             refuse("DescribeConfigs", result.error_code)?;
-            let Some(topic) = found.get_mut(result.resource_name.as_str()) else { continue };
+            let Some(topic) = found.get_mut(result.resource_name.as_str()) else {
+                continue;
+            };
             for row in result.configs {
-                let value = row.value.map(|value| value.as_str().to_owned()).unwrap_or_default();
+                let value = row
+                    .value
+                    .map(|value| value.as_str().to_owned())
+                    .unwrap_or_default();
                 topic.config.insert(row.name.as_str().to_owned(), value);
             }
         }
@@ -244,7 +265,10 @@ impl Kafka {
             };
             let answer = self.send("CreateTopics", &request, 7).await?;
             for one in answer.topics {
-                answers.insert(one.name.as_str().to_owned(), outcome(one.error_code, one.error_message));
+                answers.insert(
+                    one.name.as_str().to_owned(),
+                    outcome(one.error_code, one.error_message),
+                );
             }
         }
         Ok(answers)
@@ -254,11 +278,13 @@ impl Kafka {
     pub async fn add_partitions(&mut self, counts: &[(String, i32)]) -> Result<Answers, KafkaError> {
         let mut answers = Answers::new();
         for part in counts.chunks(BATCH) {
-            let topics = part.iter().map(|(name, count)| create_partitions::CreatePartitionsRequestTopic {
-                name: Str::from(name),
-                count: *count,
-                assignments: None,
-            });
+            let topics = part
+                .iter()
+                .map(|(name, count)| create_partitions::CreatePartitionsRequestTopic {
+                    name: Str::from(name),
+                    count: *count,
+                    assignments: None,
+                });
             let request = create_partitions::CreatePartitionsRequest {
                 topics: topics.collect(),
                 timeout_ms: timeout_ms(),
@@ -266,39 +292,51 @@ impl Kafka {
             };
             let answer = self.send("CreatePartitions", &request, 3).await?;
             for one in answer.results {
-                answers.insert(one.name.as_str().to_owned(), outcome(one.error_code, one.error_message));
+                answers.insert(
+                    one.name.as_str().to_owned(),
+                    outcome(one.error_code, one.error_message),
+                );
             }
         }
         Ok(answers)
     }
 
     /// Sets properties of topics; others of the same topics are left alone.
-    pub async fn alter(&mut self, changes: &[(String, BTreeMap<String, String>)]) -> Result<Answers, KafkaError> {
+    pub async fn alter(
+        &mut self,
+        changes: &[(String, BTreeMap<String, String>)],
+    ) -> Result<Answers, KafkaError> {
         use incremental_alter_configs::{
-            IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestResource, IncrementalAlterConfigsRequestResourceConfig,
+            IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestResource,
+            IncrementalAlterConfigsRequestResourceConfig,
         };
         const SET: i8 = 0;
         let mut answers = Answers::new();
         for part in changes.chunks(BATCH) {
-            let resources = part.iter().map(|(name, set)| IncrementalAlterConfigsRequestResource {
-                resource_type: TOPIC,
-                resource_name: Str::from(name),
-                configs: set
-                    .iter()
-                    .map(|(key, value)| IncrementalAlterConfigsRequestResourceConfig {
-                        name: Str::from(key),
-                        config_operation: SET,
-                        value: Some(Str::from(value)),
-                    })
-                    .collect(),
-            });
+            let resources = part
+                .iter()
+                .map(|(name, set)| IncrementalAlterConfigsRequestResource {
+                    resource_type: TOPIC,
+                    resource_name: Str::from(name),
+                    configs: set
+                        .iter()
+                        .map(|(key, value)| IncrementalAlterConfigsRequestResourceConfig {
+                            name: Str::from(key),
+                            config_operation: SET,
+                            value: Some(Str::from(value)),
+                        })
+                        .collect(),
+                });
             let request = IncrementalAlterConfigsRequest {
                 resources: resources.collect(),
                 validate_only: false,
             };
             let answer = self.send("IncrementalAlterConfigs", &request, 1).await?;
             for one in answer.responses {
-                answers.insert(one.resource_name.as_str().to_owned(), outcome(one.error_code, one.error_message));
+                answers.insert(
+                    one.resource_name.as_str().to_owned(),
+                    outcome(one.error_code, one.error_message),
+                );
             }
         }
         Ok(answers)
@@ -322,14 +360,25 @@ impl Kafka {
             let answer = self.send("DeleteTopics", &request, 6).await?;
             for one in answer.responses {
                 let Some(name) = one.name else { continue };
-                answers.insert(name.as_str().to_owned(), outcome(one.error_code, one.error_message));
+                answers.insert(
+                    name.as_str().to_owned(),
+                    outcome(one.error_code, one.error_message),
+                );
             }
         }
         Ok(answers)
     }
 
-    async fn send<R: Request>(&mut self, what: &'static str, body: &R, newest: i16) -> Result<R::Response, KafkaError> {
-        let (low, high) = *self.served.get(&R::KEY.code()).ok_or(KafkaError::NotServed(what))?;
+    async fn send<R: Request>(
+        &mut self,
+        what: &'static str,
+        body: &R,
+        newest: i16,
+    ) -> Result<R::Response, KafkaError> {
+        let (low, high) = *self
+            .served
+            .get(&R::KEY.code())
+            .ok_or(KafkaError::NotServed(what))?;
         let version = newest.min(high);
         if version < low {
             return Err(KafkaError::NotServed(what));
@@ -341,7 +390,12 @@ impl Kafka {
         }
     }
 
-    async fn exchange<R: Request>(&mut self, what: &'static str, body: &R, version: i16) -> Result<R::Response, KafkaError> {
+    async fn exchange<R: Request>(
+        &mut self,
+        what: &'static str,
+        body: &R,
+        version: i16,
+    ) -> Result<R::Response, KafkaError> {
         let malformed = |detail: String| KafkaError::Malformed { what, detail };
         let address = self.address.clone();
         let connection = move |source| KafkaError::Connection {
@@ -356,7 +410,10 @@ impl Kafka {
             client_id: Some(Str::from("millrace-operator")),
         };
         let request = frame::encode_request(&header, body).map_err(|error| malformed(error.to_string()))?;
-        self.stream.write_all(&request.into_bytes()).await.map_err(&connection)?;
+        self.stream
+            .write_all(&request.into_bytes())
+            .await
+            .map_err(&connection)?;
         let length = self.stream.read_i32().await.map_err(&connection)?;
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         if length > LARGEST_ANSWER {
@@ -365,10 +422,13 @@ impl Kafka {
         let mut answer = vec![0; length];
         self.stream.read_exact(&mut answer).await.map_err(&connection)?;
         let mut input = Decoder::new(Bytes::from(answer));
-        let correlation =
-            frame::decode_response_header(&mut input, R::KEY, version).map_err(|error| malformed(error.to_string()))?;
+        let correlation = frame::decode_response_header(&mut input, R::KEY, version)
+            .map_err(|error| malformed(error.to_string()))?;
         if correlation != self.correlation {
-            return Err(malformed(format!("answer {correlation} to request {}", self.correlation)));
+            return Err(malformed(format!(
+                "answer {correlation} to request {}",
+                self.correlation
+            )));
         }
         R::Response::decode(&mut input, version).map_err(|error| malformed(error.to_string()))
     }
@@ -410,7 +470,9 @@ fn outcome(code: i16, message: Option<Str>) -> Result<(), Refusal> {
     if code.is_none() {
         return Ok(());
     }
-    let message = message.map(|text| text.as_str().to_owned()).filter(|text| !text.is_empty());
+    let message = message
+        .map(|text| text.as_str().to_owned())
+        .filter(|text| !text.is_empty());
     Err(Refusal {
         code,
         message: message.unwrap_or_else(|| code.name().to_owned()),

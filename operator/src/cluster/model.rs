@@ -1,6 +1,8 @@
 //! `Cluster`: a KafkaCluster that was checked. After `validate`, nobody reads the raw spec.
 
-use crate::crd::kafka_cluster::{Engine, ListenerKind, NodeAddressType, PodTemplate, PullPolicy, SeccompProfile, StorageKind};
+use crate::crd::kafka_cluster::{
+    Engine, ListenerKind, NodeAddressType, PodTemplate, PullPolicy, SeccompProfile, StorageKind,
+};
 use std::collections::BTreeMap;
 
 /// A checked cluster.
@@ -114,7 +116,12 @@ impl Cluster {
 
     /// A broker's DNS name inside the Kubernetes cluster; the same with every cluster domain.
     pub fn pod_host(&self, node_id: i32) -> String {
-        format!("{}.{}.{}.svc", self.pod_name(node_id), self.headless_name(), self.namespace)
+        format!(
+            "{}.{}.{}.svc",
+            self.pod_name(node_id),
+            self.headless_name(),
+            self.namespace
+        )
     }
 
     /// All node ids.

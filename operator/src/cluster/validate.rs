@@ -34,14 +34,21 @@ pub struct Invalid {
 }
 
 /// Checks a cluster. `kept_id` is the cluster id found on its volumes, from an earlier life of the resource.
-pub fn validate(cluster: &KafkaCluster, kept_id: Option<&str>, defaults: &Defaults) -> Result<Cluster, Vec<Invalid>> {
+pub fn validate(
+    cluster: &KafkaCluster,
+    kept_id: Option<&str>,
+    defaults: &Defaults,
+) -> Result<Cluster, Vec<Invalid>> {
     let spec = &cluster.spec;
     let mut wrong = Vec::new();
     if spec.replicas != 1 {
         wrong.push(invalid("spec.replicas", ONE_BROKER));
     }
     if spec.storage.kind == StorageKind::PersistentClaim && spec.storage.size.is_none() {
-        wrong.push(invalid("spec.storage.size", "storage of type persistent-claim needs a size"));
+        wrong.push(invalid(
+            "spec.storage.size",
+            "storage of type persistent-claim needs a size",
+        ));
     }
     let (mut static_config, mut dynamic_config) = (BTreeMap::new(), BTreeMap::new());
     for (name, value) in &spec.config {
@@ -66,7 +73,10 @@ pub fn validate(cluster: &KafkaCluster, kept_id: Option<&str>, defaults: &Defaul
     }
     let metadata = &cluster.metadata;
     let uid = metadata.uid.clone().unwrap_or_default();
-    let recorded = cluster.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+    let recorded = cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.cluster_id.as_deref());
     Ok(Cluster {
         name: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
@@ -84,11 +94,22 @@ pub fn validate(cluster: &KafkaCluster, kept_id: Option<&str>, defaults: &Defaul
         },
         static_config,
         dynamic_config,
-        requests: quantities(spec.resources.as_ref().map(|resources: &Resources| &resources.requests)),
+        requests: quantities(
+            spec.resources
+                .as_ref()
+                .map(|resources: &Resources| &resources.requests),
+        ),
         limits: quantities(spec.resources.as_ref().map(|resources| &resources.limits)),
         engine: spec.io.engine,
-        seccomp: spec.security.as_ref().and_then(|security| security.seccomp_profile.clone()),
-        pod: spec.template.clone().and_then(|template| template.pod).unwrap_or_default(),
+        seccomp: spec
+            .security
+            .as_ref()
+            .and_then(|security| security.seccomp_profile.clone()),
+        pod: spec
+            .template
+            .clone()
+            .and_then(|template| template.pod)
+            .unwrap_or_default(),
         operator_namespace: defaults.operator_namespace.clone(),
     })
 }
@@ -105,7 +126,10 @@ fn listener(listener: &crate::crd::kafka_cluster::Listener) -> Listener {
         name: listener.name.clone(),
         port: u16::try_from(listener.port).unwrap_or(u16::MAX),
         kind: listener.kind,
-        node_address: listener.advertised.as_ref().and_then(|advertised| advertised.node_address_type),
+        node_address: listener
+            .advertised
+            .as_ref()
+            .and_then(|advertised| advertised.node_address_type),
     }
 }
 
@@ -142,7 +166,10 @@ fn id_from(uid: &str) -> String {
     let hex: String = uid.chars().filter(char::is_ascii_hexdigit).collect();
     let mut bytes = [0; 16];
     for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()).unwrap_or(0);
+        *byte = std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+            .unwrap_or(0);
     }
     let id = uuid_text(&bytes);
     debug_assert!(parse_uuid(&id).is_some());
@@ -156,7 +183,14 @@ mod tests {
 
     #[test]
     fn properties_are_sorted_by_what_a_change_takes() {
-        let checked = validate(&cluster("a").config("log.retention.ms", "1000").config("num.partitions", "3").build(), None, &defaults());
+        let checked = validate(
+            &cluster("a")
+                .config("log.retention.ms", "1000")
+                .config("num.partitions", "3")
+                .build(),
+            None,
+            &defaults(),
+        );
         let checked = checked.unwrap();
         assert_eq!(checked.dynamic_config["log.retention.ms"], "1000");
         assert_eq!(checked.static_config["num.partitions"], "3");
@@ -164,7 +198,12 @@ mod tests {
 
     #[test]
     fn a_misspelt_property_names_the_nearest() {
-        let wrong = validate(&cluster("a").config("num.partition", "3").build(), None, &defaults()).unwrap_err();
+        let wrong = validate(
+            &cluster("a").config("num.partition", "3").build(),
+            None,
+            &defaults(),
+        )
+        .unwrap_err();
         assert_eq!(wrong[0].field, "spec.config");
         assert!(wrong[0].message.contains("num.partitions"), "{}", wrong[0]);
     }
@@ -183,8 +222,14 @@ mod tests {
         let of = |cluster: &KafkaCluster, kept| validate(cluster, kept, &defaults()).unwrap().cluster_id;
         let made = of(&fresh, None);
         assert_eq!(made.len(), 22);
-        assert_eq!(of(&fresh, Some("keptkeptkeptkeptkeptke")), "keptkeptkeptkeptkeptke");
+        assert_eq!(
+            of(&fresh, Some("keptkeptkeptkeptkeptke")),
+            "keptkeptkeptkeptkeptke"
+        );
         let recorded = cluster("a").cluster_id("recordedrecordedrecord").build();
-        assert_eq!(of(&recorded, Some("keptkeptkeptkeptkeptke")), "recordedrecordedrecord");
+        assert_eq!(
+            of(&recorded, Some("keptkeptkeptkeptkeptke")),
+            "recordedrecordedrecord"
+        );
     }
 }

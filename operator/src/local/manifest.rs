@@ -89,18 +89,29 @@ fn accept(value: Value, before: &Manifest, manifest: &mut Manifest) -> Result<()
     let unreadable = |error: serde_json::Error| vec![format!("{title}: {error}")];
     match kind.as_str() {
         "KafkaCluster" => {
-            manifest.clusters.insert(name, serde_json::from_value(kept.clone()).map_err(unreadable)?);
+            manifest
+                .clusters
+                .insert(name, serde_json::from_value(kept.clone()).map_err(unreadable)?);
         }
         _ => {
-            manifest.topics.insert(name, serde_json::from_value(kept.clone()).map_err(unreadable)?);
+            manifest
+                .topics
+                .insert(name, serde_json::from_value(kept.clone()).map_err(unreadable)?);
         }
     }
     manifest.accepted.insert(key, kept);
-    if mistakes.is_empty() { Ok(()) } else { Err(named(&title, mistakes)) }
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(named(&title, mistakes))
+    }
 }
 
 fn named(title: &str, mistakes: Vec<String>) -> Vec<String> {
-    mistakes.into_iter().map(|mistake| format!("the {title} is invalid: {mistake}")).collect()
+    mistakes
+        .into_iter()
+        .map(|mistake| format!("the {title} is invalid: {mistake}"))
+        .collect()
 }
 
 /// Schema first; the rules only when it holds, as in the API server.
@@ -122,7 +133,8 @@ fn check(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<String> {
         Ok(()) => Vec::new(),
         Err(refused) => {
             let told = refused.into_vec().into_iter();
-            told.map(|one| format!("{}: {}", one.field_path.trim_start_matches('.'), one.message)).collect()
+            told.map(|one| format!("{}: {}", one.field_path.trim_start_matches('.'), one.message))
+                .collect()
         }
     }
 }
@@ -133,9 +145,15 @@ mod tests {
     use crate::crd::kafka_topic::NO_FEWER_PARTITIONS;
 
     fn examples(folder: &str) -> Vec<std::path::PathBuf> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/examples").join(folder);
-        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|path| path.extension().is_some_and(|ending| ending == "yaml")).collect()
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../charts/examples")
+            .join(folder);
+        let files = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        files
+            .filter(|path| path.extension().is_some_and(|ending| ending == "yaml"))
+            .collect()
     }
 
     #[test]
@@ -156,7 +174,9 @@ mod tests {
             let text = std::fs::read_to_string(&path).unwrap();
             let field = text.lines().next().unwrap().strip_prefix("# Refused: ").unwrap();
             let (_, mistakes) = parse(&text, &Manifest::default()).unwrap();
-            let named = mistakes.iter().any(|mistake| mistake.contains(&format!("{field}:")));
+            let named = mistakes
+                .iter()
+                .any(|mistake| mistake.contains(&format!("{field}:")));
             assert!(named, "{}: {field} is not named in {mistakes:?}", path.display());
         }
     }
@@ -168,9 +188,18 @@ mod tests {
                 "---\napiVersion: millrace.dev/v1alpha1\nkind: KafkaTopic\nmetadata: {{name: {name}}}\nspec: {{clusterRef: {{name: c}}, partitions: {partitions}}}\n"
             )
         };
-        let (first, _) = parse(&format!("{}{}", topic("a", 6), topic("b", 1)), &Manifest::default()).unwrap();
+        let (first, _) = parse(
+            &format!("{}{}", topic("a", 6), topic("b", 1)),
+            &Manifest::default(),
+        )
+        .unwrap();
         let (second, mistakes) = parse(&format!("{}{}", topic("a", 3), topic("b", 2)), &first).unwrap();
-        assert_eq!(mistakes, [format!("the KafkaTopic \"a\" is invalid: spec.partitions: {NO_FEWER_PARTITIONS}")]);
+        assert_eq!(
+            mistakes,
+            [format!(
+                "the KafkaTopic \"a\" is invalid: spec.partitions: {NO_FEWER_PARTITIONS}"
+            )]
+        );
         assert_eq!(second.topics["a"].spec.partitions, Some(6));
         assert_eq!(second.topics["b"].spec.partitions, Some(2));
     }

@@ -56,9 +56,14 @@ pub fn default_data() -> PathBuf {
 /// The broker's program: next to this one, else on the PATH.
 pub fn find_broker() -> Option<PathBuf> {
     const NAME: &str = "millrace-broker";
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(NAME)));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| Some(own.parent()?.join(NAME)));
     let on_path = std::env::var_os("PATH");
-    let on_path = on_path.iter().flat_map(std::env::split_paths).map(|folder| folder.join(NAME));
+    let on_path = on_path
+        .iter()
+        .flat_map(std::env::split_paths)
+        .map(|folder| folder.join(NAME));
     beside.into_iter().chain(on_path).find(|path| path.is_file())
 }
 
@@ -168,14 +173,26 @@ impl Local {
 
     /// Makes `clusters` follow the manifest.
     async fn adopt_manifest(&mut self) -> anyhow::Result<()> {
-        let gone: Vec<String> = self.clusters.keys().filter(|name| !self.manifest.clusters.contains_key(*name)).cloned().collect();
+        let gone: Vec<String> = self
+            .clusters
+            .keys()
+            .filter(|name| !self.manifest.clusters.contains_key(*name))
+            .cloned()
+            .collect();
         for name in gone {
             if let Some(mut running) = self.clusters.remove(&name) {
                 running.process.stop().await;
-                say(&format!("{name}: left the file; its broker is stopped, its data stays in {}", running.folder.display()));
+                say(&format!(
+                    "{name}: left the file; its broker is stopped, its data stays in {}",
+                    running.folder.display()
+                ));
             }
         }
-        let mut taken: BTreeSet<u16> = self.clusters.values().flat_map(|one| one.ports.listeners.values().copied()).collect();
+        let mut taken: BTreeSet<u16> = self
+            .clusters
+            .values()
+            .flat_map(|one| one.ports.listeners.values().copied())
+            .collect();
         for (name, resource) in &self.manifest.clusters {
             let cluster = match validate(resource, None, &defaults()) {
                 Ok(cluster) => cluster,
@@ -197,15 +214,25 @@ impl Local {
         for topic in self.manifest.topics.values() {
             if !self.clusters.contains_key(&topic.spec.cluster_ref.name) {
                 let cluster = &topic.spec.cluster_ref.name;
-                say(&format!("{}: waits for the cluster {cluster}, which is not in the file", topic.topic_name()));
+                say(&format!(
+                    "{}: waits for the cluster {cluster}, which is not in the file",
+                    topic.topic_name()
+                ));
             }
         }
         for (name, running) in &mut self.clusters {
-            let topics = self.manifest.topics.values().filter(|topic| topic.spec.cluster_ref.name == *name);
+            let topics = self
+                .manifest
+                .topics
+                .values()
+                .filter(|topic| topic.spec.cluster_ref.name == *name);
             let mut wanted = BTreeMap::new();
             for topic in topics {
                 if let Some(other) = wanted.insert(topic.topic_name().to_owned(), topic.clone()) {
-                    say(&format!("two KafkaTopics want the topic {}; one of them wins", other.topic_name()));
+                    say(&format!(
+                        "two KafkaTopics want the topic {}; one of them wins",
+                        other.topic_name()
+                    ));
                 }
             }
             running.want(wanted);
@@ -224,9 +251,16 @@ impl Local {
         for running in self.clusters.values_mut() {
             if running.ready && !running.welcomed && running.outcomes.len() >= running.wanted.len() {
                 running.welcomed = true;
-                let listener = running.cluster.listeners.first().map_or("", |listener| &listener.name);
+                let listener = running
+                    .cluster
+                    .listeners
+                    .first()
+                    .map_or("", |listener| &listener.name);
                 let topic = running.wanted.keys().next().map(String::as_str);
-                say(&format!("\n{}", table::next_commands(&running.ports.address(listener), topic)));
+                say(&format!(
+                    "\n{}",
+                    table::next_commands(&running.ports.address(listener), topic)
+                ));
             }
         }
     }
@@ -265,7 +299,9 @@ impl Running {
         Ok(Running {
             properties: process::local_properties(&cluster, &ports, &folder),
             process: Process::new(&options.broker, &folder),
-            owned: owned.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default(),
+            owned: owned
+                .and_then(|text| serde_json::from_slice(&text).ok())
+                .unwrap_or_default(),
             folder,
             ports,
             cluster,
@@ -285,7 +321,10 @@ impl Running {
         if cluster == self.cluster {
             return Ok(());
         }
-        let added = cluster.listeners.iter().any(|one| !self.ports.listeners.contains_key(&one.name));
+        let added = cluster
+            .listeners
+            .iter()
+            .any(|one| !self.ports.listeners.contains_key(&one.name));
         if added || cluster.listeners != self.cluster.listeners {
             let mut taken = BTreeSet::new();
             self.process.stop().await;
@@ -296,7 +335,11 @@ impl Running {
         let wanted = process::local_properties(&cluster, &self.ports, &self.folder);
         let reasons: Vec<String> = differences(&self.properties, &wanted);
         if !reasons.is_empty() {
-            say(&format!("{}: restarting the broker: {}", cluster.name, reasons.join(", ")));
+            say(&format!(
+                "{}: restarting the broker: {}",
+                cluster.name,
+                reasons.join(", ")
+            ));
             self.process.stop().await;
             self.ready = false;
             self.state = "Starting".to_owned();
@@ -326,7 +369,10 @@ impl Running {
                 return;
             }
             Seen::Ended(how) => {
-                say(&format!("{}: the broker ended ({how}); it is started again", self.cluster.name));
+                say(&format!(
+                    "{}: the broker ended ({how}); it is started again",
+                    self.cluster.name
+                ));
                 self.ready = false;
                 self.pushed = None;
                 self.state = format!("Crashed: {how}");
@@ -370,7 +416,11 @@ impl Running {
             Ok(changed) => {
                 if changed {
                     let names: Vec<&str> = self.cluster.dynamic_config.keys().map(String::as_str).collect();
-                    say(&format!("{}: dynamic properties are now: {}", self.cluster.name, names.join(", ")));
+                    say(&format!(
+                        "{}: dynamic properties are now: {}",
+                        self.cluster.name,
+                        names.join(", ")
+                    ));
                 }
             }
             Err(error) => say(&format!("{}: {error}", self.cluster.name)),
@@ -392,13 +442,16 @@ impl Running {
             Err(error) => {
                 self.next_sync = Instant::now() + Duration::from_secs(1);
                 let text = Outcome::Failed(error.to_string());
-                self.outcomes.extend(self.wanted.keys().map(|name| (name.clone(), text.clone())));
+                self.outcomes
+                    .extend(self.wanted.keys().map(|name| (name.clone(), text.clone())));
             }
             Ok(reconciled) => {
                 for (name, (plan, outcome)) in reconciled {
                     let failed = matches!(outcome, Outcome::Failed(_));
                     if !failed {
-                        events(&plan).iter().for_each(|(reason, text)| say(&format!("{name}: {reason}: {text}")));
+                        events(&plan)
+                            .iter()
+                            .for_each(|(reason, text)| say(&format!("{name}: {reason}: {text}")));
                     } else {
                         self.next_sync = Instant::now() + Duration::from_secs(1);
                     }
@@ -411,20 +464,34 @@ impl Running {
 
     fn wanted_topics(&self) -> BTreeMap<String, Wanted> {
         let owned_id = |name: &str| self.owned.topics.get(name).map(|owned| owned.id.clone());
-        let listed = self.wanted.iter().map(|(name, topic)| (name.clone(), Wanted::of(topic, owned_id(name))));
-        let left = self.owned.topics.iter().filter(|(name, _)| !self.wanted.contains_key(*name));
+        let listed = self
+            .wanted
+            .iter()
+            .map(|(name, topic)| (name.clone(), Wanted::of(topic, owned_id(name))));
+        let left = self
+            .owned
+            .topics
+            .iter()
+            .filter(|(name, _)| !self.wanted.contains_key(*name));
         let left = left.map(|(name, owned)| (name.clone(), Wanted::removed(name, owned.deletion, &owned.id)));
         listed.chain(left).collect()
     }
 
     fn remember(&mut self, name: &str, outcome: Outcome, failed: bool) {
         let Some(topic) = self.wanted.get(name) else {
-            if !failed && let Some(owned) = self.owned.topics.remove(name) && owned.deletion == DeletionPolicy::Retain {
+            if !failed
+                && let Some(owned) = self.owned.topics.remove(name)
+                && owned.deletion == DeletionPolicy::Retain
+            {
                 say(&format!("{name}: Retained: the topic and its records stay"));
             }
             return;
         };
-        if let Outcome::Synced(found) | Outcome::Refused { found: Some(found), .. } = &outcome {
+        if let Outcome::Synced(found)
+        | Outcome::Refused {
+            found: Some(found), ..
+        } = &outcome
+        {
             let owned = OwnedTopic {
                 id: found.id.clone(),
                 deletion: topic.spec.deletion_policy,
@@ -448,7 +515,11 @@ impl Running {
     }
 
     fn row(&self) -> ClusterRow {
-        let listeners = self.cluster.listeners.iter().map(|one| (one.name.clone(), self.ports.address(&one.name)));
+        let listeners = self
+            .cluster
+            .listeners
+            .iter()
+            .map(|one| (one.name.clone(), self.ports.address(&one.name)));
         ClusterRow {
             name: self.cluster.name.clone(),
             state: self.state.clone(),
@@ -471,7 +542,11 @@ impl Running {
 /// "name old -> new" for every property that differs.
 pub fn differences(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) -> Vec<String> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(*name) != after.get(*name));
     let text = |value: Option<&String>| value.map_or("unset", String::as_str).to_owned();
-    changed.map(|name| format!("{name} {} -> {}", text(before.get(name)), text(after.get(name)))).collect()
+    changed
+        .map(|name| format!("{name} {} -> {}", text(before.get(name)), text(after.get(name))))
+        .collect()
 }

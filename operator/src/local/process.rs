@@ -51,12 +51,22 @@ impl Ports {
             listeners.insert(listener.name.clone(), port);
         }
         let (admin, http) = (free(taken)?, free(taken)?);
-        Ok((Ports { listeners, admin, http }, said))
+        Ok((
+            Ports {
+                listeners,
+                admin,
+                http,
+            },
+            said,
+        ))
     }
 
     /// host:port of a listener.
     pub fn address(&self, listener: &str) -> String {
-        format!("{HOST}:{}", self.listeners.get(listener).copied().unwrap_or_default())
+        format!(
+            "{HOST}:{}",
+            self.listeners.get(listener).copied().unwrap_or_default()
+        )
     }
 
     /// host:port of the admin service.
@@ -86,8 +96,14 @@ pub fn local_properties(cluster: &Cluster, ports: &Ports, folder: &Path) -> BTre
         advertised_file: None,
     };
     let mut all = properties(cluster, &places);
-    let advertised = cluster.listeners.iter().map(|one| format!("{}://{}", one.kafka_name(), ports.address(&one.name)));
-    all.insert("advertised.listeners".into(), advertised.collect::<Vec<_>>().join(","));
+    let advertised = cluster
+        .listeners
+        .iter()
+        .map(|one| format!("{}://{}", one.kafka_name(), ports.address(&one.name)));
+    all.insert(
+        "advertised.listeners".into(),
+        advertised.collect::<Vec<_>>().join(","),
+    );
     all.insert("node.id".into(), "0".into());
     all
 }
@@ -146,7 +162,10 @@ impl Process {
         std::fs::create_dir_all(&self.folder)?;
         let file = self.folder.join("server.properties");
         std::fs::write(&file, render(properties))?;
-        let log = std::fs::File::options().create(true).append(true).open(self.log())?;
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())?;
         let own = std::env::current_exe()?;
         let mut command = Command::new(own);
         command
@@ -174,7 +193,9 @@ impl Process {
 
     /// Looks whether it still runs. After an unwanted end the next start waits, longer each time.
     pub fn look(&mut self) -> Seen {
-        let Some(child) = &mut self.child else { return Seen::Waiting };
+        let Some(child) = &mut self.child else {
+            return Seen::Waiting;
+        };
         let ended = match child.try_wait() {
             Ok(None) => return Seen::Running,
             Ok(Some(status)) => status.to_string(),
@@ -200,7 +221,10 @@ impl Process {
     pub async fn stop(&mut self) -> bool {
         // Kept in its place while waiting: a stop that is cut short can be begun again.
         let Some(child) = &mut self.child else { return true };
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It may be gone already, which is what is wanted.
             let _ = rustix::process::kill_process(pid, Signal::TERM);
@@ -233,7 +257,9 @@ pub fn become_broker(parent: u32, program: &Path, arguments: &[String]) -> std::
 pub async fn ready(ports: &Ports) -> Result<(), String> {
     let ask = async {
         let mut stream = tokio::net::TcpStream::connect((HOST, ports.http)).await?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await?;
         let mut answer = Vec::new();
         stream.take(64 << 10).read_to_end(&mut answer).await?;
         std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
@@ -258,7 +284,10 @@ fn last_line(path: &Path) -> Option<String> {
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).ok()?;
     let text = String::from_utf8_lossy(&tail).into_owned();
-    text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .map(|line| line.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ pub fn check(schema: &Value, value: Option<&Value>, path: &str, mistakes: &mut V
         return;
     }
     if let Some(wanted) = wrong_type(schema, value) {
-        mistakes.push(format!("{path}: Invalid value: {value}: must be of type {wanted}"));
+        mistakes.push(format!(
+            "{path}: Invalid value: {value}: must be of type {wanted}"
+        ));
         return;
     }
     match value {
@@ -45,8 +47,18 @@ fn wrong_type<'a>(schema: &'a Value, value: &Value) -> Option<&'a str> {
     (!right).then_some(wanted)
 }
 
-fn check_object(schema: &Value, object: &serde_json::Map<String, Value>, path: &str, mistakes: &mut Vec<String>) {
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+fn check_object(
+    schema: &Value,
+    object: &serde_json::Map<String, Value>,
+    path: &str,
+    mistakes: &mut Vec<String>,
+) {
+    for name in schema["required"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !object.contains_key(name) {
             mistakes.push(format!("{path}.{name}: Required value"));
         }
@@ -71,18 +83,34 @@ fn check_object(schema: &Value, object: &serde_json::Map<String, Value>, path: &
 fn check_array(schema: &Value, items: &[Value], path: &str, mistakes: &mut Vec<String>) {
     let count = items.len() as u64;
     if let Some(most) = schema["maxItems"].as_u64().filter(|most| count > *most) {
-        mistakes.push(format!("{path}: Too many: {count}: must have at most {most} items"));
+        mistakes.push(format!(
+            "{path}: Too many: {count}: must have at most {most} items"
+        ));
     }
     if let Some(least) = schema["minItems"].as_u64().filter(|least| count < *least) {
         mistakes.push(format!("{path}: Invalid value: must have at least {least} items"));
     }
     for (index, item) in items.iter().enumerate() {
-        check(&schema["items"], Some(item), &format!("{path}[{index}]"), mistakes);
+        check(
+            &schema["items"],
+            Some(item),
+            &format!("{path}[{index}]"),
+            mistakes,
+        );
     }
-    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let keys: Vec<&str> = schema["x-kubernetes-list-map-keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     let identity = |item: &Value| keys.iter().map(|key| item[*key].clone()).collect::<Vec<_>>();
     for (index, item) in items.iter().enumerate() {
-        if !keys.is_empty() && items[..index].iter().any(|other| identity(other) == identity(item)) {
+        if !keys.is_empty()
+            && items[..index]
+                .iter()
+                .any(|other| identity(other) == identity(item))
+        {
             mistakes.push(format!("{path}[{index}]: Duplicate value: {}", item[keys[0]]));
         }
     }
@@ -92,29 +120,48 @@ fn check_scalar(schema: &Value, value: &Value, path: &str, mistakes: &mut Vec<St
     if let Some(words) = schema["enum"].as_array()
         && !words.contains(value)
     {
-        let words: Vec<String> = words.iter().filter(|word| !word.is_null()).map(Value::to_string).collect();
-        mistakes.push(format!("{path}: Unsupported value: {value}: supported values: {}", words.join(", ")));
+        let words: Vec<String> = words
+            .iter()
+            .filter(|word| !word.is_null())
+            .map(Value::to_string)
+            .collect();
+        mistakes.push(format!(
+            "{path}: Unsupported value: {value}: supported values: {}",
+            words.join(", ")
+        ));
     }
     if let Some(number) = value.as_f64() {
         if let Some(least) = schema["minimum"].as_f64().filter(|least| number < *least) {
-            mistakes.push(format!("{path}: Invalid value: {value}: should be greater than or equal to {least}"));
+            mistakes.push(format!(
+                "{path}: Invalid value: {value}: should be greater than or equal to {least}"
+            ));
         }
         if let Some(most) = schema["maximum"].as_f64().filter(|most| number > *most) {
-            mistakes.push(format!("{path}: Invalid value: {value}: should be less than or equal to {most}"));
+            mistakes.push(format!(
+                "{path}: Invalid value: {value}: should be less than or equal to {most}"
+            ));
         }
     }
     let Some(text) = value.as_str() else { return };
     let length = text.chars().count() as u64;
     if schema["minLength"].as_u64().is_some_and(|least| length < least) {
-        mistakes.push(format!("{path}: Invalid value: {value}: should be at least {} chars long", schema["minLength"]));
+        mistakes.push(format!(
+            "{path}: Invalid value: {value}: should be at least {} chars long",
+            schema["minLength"]
+        ));
     }
     if schema["maxLength"].as_u64().is_some_and(|most| length > most) {
-        mistakes.push(format!("{path}: Too long: may not be more than {} bytes", schema["maxLength"]));
+        mistakes.push(format!(
+            "{path}: Too long: may not be more than {} bytes",
+            schema["maxLength"]
+        ));
     }
     if let Some(pattern) = schema["pattern"].as_str()
         && !matches(pattern, text)
     {
-        mistakes.push(format!("{path}: Invalid value: {value}: should match '{pattern}'"));
+        mistakes.push(format!(
+            "{path}: Invalid value: {value}: should match '{pattern}'"
+        ));
     }
 }
 
@@ -122,13 +169,18 @@ fn check_scalar(schema: &Value, value: &Value, path: &str, mistakes: &mut Vec<St
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern {
         "^[a-z0-9]{1,11}$" => {
-            (1..=11).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+            (1..=11).contains(&text.len())
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
         }
         "^[a-zA-Z0-9._-]{1,249}$" => {
             let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
             (1..=249).contains(&text.len()) && text.bytes().all(letter)
         }
-        quantity if quantity.starts_with("^(\\+|-)?") => crate::cluster::build::properties::bytes(text).is_some(),
+        quantity if quantity.starts_with("^(\\+|-)?") => {
+            crate::cluster::build::properties::bytes(text).is_some()
+        }
         _ => true,
     }
 }
@@ -142,10 +194,29 @@ mod tests {
     #[test]
     fn our_definitions_use_no_other_keyword() {
         const KNOWN: &[&str] = &[
-            "additionalProperties", "default", "description", "enum", "format", "items", "maxItems", "maxLength", "maxProperties",
-            "maximum", "minItems", "minLength", "minimum", "nullable", "pattern", "properties", "required", "type",
-            "x-kubernetes-int-or-string", "x-kubernetes-list-map-keys", "x-kubernetes-list-type",
-            "x-kubernetes-preserve-unknown-fields", "x-kubernetes-validations",
+            "additionalProperties",
+            "default",
+            "description",
+            "enum",
+            "format",
+            "items",
+            "maxItems",
+            "maxLength",
+            "maxProperties",
+            "maximum",
+            "minItems",
+            "minLength",
+            "minimum",
+            "nullable",
+            "pattern",
+            "properties",
+            "required",
+            "type",
+            "x-kubernetes-int-or-string",
+            "x-kubernetes-list-map-keys",
+            "x-kubernetes-list-type",
+            "x-kubernetes-preserve-unknown-fields",
+            "x-kubernetes-validations",
         ];
         fn walk(schema: &Value) {
             let Some(object) = schema.as_object() else { return };
@@ -154,7 +225,10 @@ mod tests {
                 match keyword.as_str() {
                     "properties" => value.as_object().unwrap().values().for_each(walk),
                     "items" | "additionalProperties" => walk(value),
-                    "pattern" => assert!(!matches(value.as_str().unwrap(), "\u{1}"), "{value} is not implemented"),
+                    "pattern" => assert!(
+                        !matches(value.as_str().unwrap(), "\u{1}"),
+                        "{value} is not implemented"
+                    ),
                     _ => {}
                 }
             }
@@ -168,7 +242,12 @@ mod tests {
     fn duplicates_in_a_list_map_are_found() {
         let schema = json!({"type": "array", "x-kubernetes-list-map-keys": ["name"], "items": {"type": "object", "properties": {"name": {"type": "string"}}}});
         let mut mistakes = Vec::new();
-        check(&schema, Some(&json!([{"name": "a"}, {"name": "a"}])), "spec.listeners", &mut mistakes);
+        check(
+            &schema,
+            Some(&json!([{"name": "a"}, {"name": "a"}])),
+            "spec.listeners",
+            &mut mistakes,
+        );
         assert_eq!(mistakes, ["spec.listeners[1]: Duplicate value: \"a\""]);
     }
 }

@@ -25,12 +25,16 @@ impl Watch {
 
     /// True when the content is another one than at the last call. A file that is gone for a moment has not changed.
     pub fn changed(&mut self) -> bool {
-        let Ok(metadata) = std::fs::metadata(&self.path) else { return false };
+        let Ok(metadata) = std::fs::metadata(&self.path) else {
+            return false;
+        };
         let stamp = metadata.modified().ok().map(|at| (at, metadata.len()));
         if stamp.is_some() && stamp == self.seen {
             return false;
         }
-        let Ok(content) = std::fs::read(&self.path) else { return false };
+        let Ok(content) = std::fs::read(&self.path) else {
+            return false;
+        };
         self.seen = stamp;
         if self.content.as_ref() == Some(&content) {
             return false;

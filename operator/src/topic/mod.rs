@@ -4,6 +4,8 @@
 //! `controller`.
 
 pub mod apply;
+pub mod conflict;
+pub mod controller;
 pub mod observe;
 pub mod plan;
 pub mod status;
@@ -18,7 +20,10 @@ use std::collections::BTreeMap;
 pub type Reconciled = BTreeMap<String, (Plan, Outcome)>;
 
 /// Makes the topics of one cluster as they are wanted.
-pub async fn reconcile(kafka: &mut Kafka, wanted: &BTreeMap<String, Wanted>) -> Result<Reconciled, KafkaError> {
+pub async fn reconcile(
+    kafka: &mut Kafka,
+    wanted: &BTreeMap<String, Wanted>,
+) -> Result<Reconciled, KafkaError> {
     let mut found = observe::observe(kafka, wanted).await?;
     let plans: BTreeMap<String, Plan> = wanted
         .iter()
@@ -36,7 +41,12 @@ pub async fn reconcile(kafka: &mut Kafka, wanted: &BTreeMap<String, Wanted>) -> 
     Ok(outcomes.collect())
 }
 
-fn outcome(wanted: &Wanted, plan: &Plan, result: Option<&Result<(), crate::kafka::Refusal>>, found: Option<&Topic>) -> Outcome {
+fn outcome(
+    wanted: &Wanted,
+    plan: &Plan,
+    result: Option<&Result<(), crate::kafka::Refusal>>,
+    found: Option<&Topic>,
+) -> Outcome {
     if wanted.paused {
         return Outcome::Paused;
     }

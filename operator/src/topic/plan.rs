@@ -38,7 +38,11 @@ impl Wanted {
             name: topic.topic_name().to_owned(),
             partitions: spec.partitions,
             replicas: spec.replicas,
-            config: spec.config.iter().map(|(name, value)| (name.clone(), value.text())).collect(),
+            config: spec
+                .config
+                .iter()
+                .map(|(name, value)| (name.clone(), value.text()))
+                .collect(),
             adoption: spec.adoption_policy,
             deletion: spec.deletion_policy,
             paused: spec.paused,
@@ -105,7 +109,9 @@ impl Refusal {
     /// The sentence for a person.
     pub fn message(&self) -> &str {
         match self {
-            Refusal::InvalidConfig(text) | Refusal::PartitionsExceedSpec(text) | Refusal::NotAdopted(text) => text,
+            Refusal::InvalidConfig(text)
+            | Refusal::PartitionsExceedSpec(text)
+            | Refusal::NotAdopted(text) => text,
         }
     }
 }
@@ -166,7 +172,10 @@ fn creation(wanted: &Wanted) -> NewTopic {
     NewTopic {
         name: wanted.name.clone(),
         partitions: wanted.partitions.unwrap_or(-1),
-        replicas: wanted.replicas.and_then(|count| i16::try_from(count).ok()).unwrap_or(-1),
+        replicas: wanted
+            .replicas
+            .and_then(|count| i16::try_from(count).ok())
+            .unwrap_or(-1),
         config: wanted.config.clone(),
     }
 }
@@ -217,7 +226,11 @@ fn plan_change(wanted: &Wanted, found: &Topic) -> Plan {
     if !differing.is_empty() {
         steps.push(Step::Alter(differing));
     }
-    Plan { steps, refusal, adopts }
+    Plan {
+        steps,
+        refusal,
+        adopts,
+    }
 }
 
 fn difference(wanted: &Wanted, found: &Topic, differing: &BTreeMap<String, String>) -> String {
@@ -233,7 +246,9 @@ fn difference(wanted: &Wanted, found: &Topic, differing: &BTreeMap<String, Strin
 }
 
 fn invalid_config(config: &BTreeMap<String, String>) -> Option<String> {
-    let mut problems = config.iter().filter_map(|(name, value)| properties::check_topic(name, value).err());
+    let mut problems = config
+        .iter()
+        .filter_map(|(name, value)| properties::check_topic(name, value).err());
     problems.next().map(|problem| format!("spec.config: {problem}"))
 }
 
@@ -267,7 +282,9 @@ mod tests {
     #[test]
     fn an_absent_topic_is_created() {
         let plan = plan(&wanted(), None);
-        assert!(matches!(&plan.steps[..], [Step::Create(topic)] if topic.partitions == 6 && topic.replicas == -1));
+        assert!(
+            matches!(&plan.steps[..], [Step::Create(topic)] if topic.partitions == 6 && topic.replicas == -1)
+        );
     }
 
     #[test]
@@ -285,7 +302,11 @@ mod tests {
     #[test]
     fn fewer_partitions_are_refused_in_the_words_of_the_rule_and_the_rest_goes_on() {
         let plan = plan(&wanted(), Some(&found(12, "5")));
-        assert!(plan.refusal.as_ref().is_some_and(|refusal| refusal.message().contains(NO_FEWER_PARTITIONS)));
+        assert!(
+            plan.refusal
+                .as_ref()
+                .is_some_and(|refusal| refusal.message().contains(NO_FEWER_PARTITIONS))
+        );
         assert_eq!(plan.steps.len(), 1);
     }
 
@@ -305,7 +326,12 @@ mod tests {
             ..wanted()
         };
         assert!(plan(&fresh, Some(&found(6, "1000"))).adopts);
-        assert_eq!(plan(&fresh, Some(&found(3, "1000"))).refusal.map(|refusal| refusal.reason()), Some("NotAdopted"));
+        assert_eq!(
+            plan(&fresh, Some(&found(3, "1000")))
+                .refusal
+                .map(|refusal| refusal.reason()),
+            Some("NotAdopted")
+        );
         let always = Wanted {
             adoption: AdoptionPolicy::Always,
             ..fresh.clone()
@@ -344,6 +370,9 @@ mod tests {
         let mut broken = wanted();
         broken.config.insert("retention.mss".into(), "1".into());
         let refusal = plan(&broken, None).refusal.unwrap();
-        assert!(refusal.message().contains("retention.mss") && refusal.message().contains("retention.ms?"), "{refusal:?}");
+        assert!(
+            refusal.message().contains("retention.mss") && refusal.message().contains("retention.ms?"),
+            "{refusal:?}"
+        );
     }
 }

@@ -39,23 +39,38 @@ pub fn status(topic: &KafkaTopic, outcome: &Outcome, now: Timestamp) -> KafkaTop
     let (ready, synced) = match outcome {
         Outcome::Synced(found) if found.leaderless > 0 => {
             let text = format!("{} partitions have no leader", found.leaderless);
-            (set(READY, false, "Leaderless", &text), set(SYNCED, true, "InSync", ""))
+            (
+                set(READY, false, "Leaderless", &text),
+                set(SYNCED, true, "InSync", ""),
+            )
         }
         Outcome::Synced(_) => (set(READY, true, "Ready", ""), set(SYNCED, true, "InSync", "")),
-        Outcome::Refused { reason, message, .. } => (set(READY, false, reason, message), set(SYNCED, false, reason, message)),
+        Outcome::Refused { reason, message, .. } => (
+            set(READY, false, reason, message),
+            set(SYNCED, false, reason, message),
+        ),
         Outcome::Waiting(text) => {
             let reason = "ClusterNotReady";
             (set(READY, false, reason, text), set(SYNCED, false, reason, text))
         }
-        Outcome::Failed(text) => (set(READY, false, "BrokerError", text), set(SYNCED, false, "BrokerError", text)),
+        Outcome::Failed(text) => (
+            set(READY, false, "BrokerError", text),
+            set(SYNCED, false, "BrokerError", text),
+        ),
         Outcome::Conflict(with) => {
             let text = format!("{with} owns the topic {}", topic.topic_name());
-            (set(READY, false, "Conflict", &text), set(SYNCED, false, "Conflict", &text))
+            (
+                set(READY, false, "Conflict", &text),
+                set(SYNCED, false, "Conflict", &text),
+            )
         }
         Outcome::Paused => {
             let text = "spec.paused is true";
             let was_ready = conditions::is_true(&before.conditions, READY);
-            (set(READY, was_ready, "Paused", text), Finding::unknown(SYNCED, "Paused", text))
+            (
+                set(READY, was_ready, "Paused", text),
+                Finding::unknown(SYNCED, "Paused", text),
+            )
         }
     };
     let stalled = matches!(outcome, Outcome::Refused { .. } | Outcome::Conflict(_));
@@ -63,10 +78,34 @@ pub fn status(topic: &KafkaTopic, outcome: &Outcome, now: Timestamp) -> KafkaTop
     let found = vec![
         ready.clone(),
         synced,
-        set(RECONCILING, busy, if busy { &ready.reason } else { "Settled" }, ""),
-        set(STALLED, stalled, if stalled { &ready.reason } else { "Settled" }, if stalled { &ready.message } else { "" }),
-        set(CONFLICT, matches!(outcome, Outcome::Conflict(_)), if matches!(outcome, Outcome::Conflict(_)) { "OwnedByAnother" } else { "None" }, ""),
-        set(PAUSED, topic.spec.paused, if topic.spec.paused { "Asked" } else { "NotAsked" }, ""),
+        set(
+            RECONCILING,
+            busy,
+            if busy { &ready.reason } else { "Settled" },
+            "",
+        ),
+        set(
+            STALLED,
+            stalled,
+            if stalled { &ready.reason } else { "Settled" },
+            if stalled { &ready.message } else { "" },
+        ),
+        set(
+            CONFLICT,
+            matches!(outcome, Outcome::Conflict(_)),
+            if matches!(outcome, Outcome::Conflict(_)) {
+                "OwnedByAnother"
+            } else {
+                "None"
+            },
+            "",
+        ),
+        set(
+            PAUSED,
+            topic.spec.paused,
+            if topic.spec.paused { "Asked" } else { "NotAsked" },
+            "",
+        ),
     ];
     let mut status = KafkaTopicStatus {
         observed_generation: generation,
@@ -78,7 +117,11 @@ pub fn status(topic: &KafkaTopic, outcome: &Outcome, now: Timestamp) -> KafkaTop
         },
         ..before
     };
-    if let Outcome::Synced(found) | Outcome::Refused { found: Some(found), .. } = outcome {
+    if let Outcome::Synced(found)
+    | Outcome::Refused {
+        found: Some(found), ..
+    } = outcome
+    {
         status.topic_id = Some(found.id.clone());
         status.partitions = Some(found.partitions);
         status.replicas = Some(found.replicas);
@@ -91,7 +134,10 @@ pub fn status(topic: &KafkaTopic, outcome: &Outcome, now: Timestamp) -> KafkaTop
 pub fn events(plan: &Plan) -> Vec<(&'static str, String)> {
     let mut events = Vec::new();
     if plan.adopts && plan.refusal.is_none() {
-        events.push(("Adopted", "the topic was there already and is looked after from now on".to_owned()));
+        events.push((
+            "Adopted",
+            "the topic was there already and is looked after from now on".to_owned(),
+        ));
     }
     for step in &plan.steps {
         events.push(match step {

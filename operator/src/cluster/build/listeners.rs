@@ -65,7 +65,11 @@ pub fn table(cluster: &Cluster, around: &Whereabouts) -> Value {
 
 /// host:port, with brackets around an IPv6 address.
 pub fn text(host: &str, port: i32) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[cfg(test)]
@@ -78,7 +82,10 @@ mod tests {
             node_of: BTreeMap::from([(0, "n1".to_owned())]),
             addresses: BTreeMap::from([(
                 "n1".to_owned(),
-                vec![("InternalIP".into(), "10.0.0.1".into()), ("Hostname".into(), "n1".into())],
+                vec![
+                    ("InternalIP".into(), "10.0.0.1".into()),
+                    ("Hostname".into(), "n1".into()),
+                ],
             )]),
             node_ports: BTreeMap::from([((0, "external".to_owned()), 31000)]),
         }
@@ -101,7 +108,10 @@ mod tests {
     #[test]
     fn the_wanted_type_of_address_is_taken_or_none() {
         let addresses = &around().addresses["n1"];
-        assert_eq!(node_address(addresses, Some(NodeAddressType::Hostname)).as_deref(), Some("n1"));
+        assert_eq!(
+            node_address(addresses, Some(NodeAddressType::Hostname)).as_deref(),
+            Some("n1")
+        );
         assert_eq!(node_address(addresses, Some(NodeAddressType::ExternalIP)), None);
     }
 }

@@ -101,7 +101,10 @@ pub fn build(cluster: &Cluster, around: &Whereabouts) -> Desired {
     Desired {
         objects,
         restart_inputs,
-        advertised: cluster.node_ids().map(|id| (id, listeners::advertised(cluster, id, around))).collect(),
+        advertised: cluster
+            .node_ids()
+            .map(|id| (id, listeners::advertised(cluster, id, around)))
+            .collect(),
         dynamic_config: cluster.dynamic_config.clone(),
     }
 }
@@ -109,7 +112,11 @@ pub fn build(cluster: &Cluster, around: &Whereabouts) -> Desired {
 /// The API's own names at the top, and the hash of the rest as an annotation.
 fn stamp(object: &mut Object) {
     let (group, version, _) = object.kind.api();
-    let api = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     object.body["apiVersion"] = api.into();
     object.body["kind"] = object.kind.name().into();
     let hash = hash(&object.body.to_string());
@@ -137,7 +144,11 @@ mod tests {
 
     fn same<T: Serialize + DeserializeOwned>(body: &Value) {
         let typed: T = serde_json::from_value(body.clone()).unwrap();
-        assert_eq!(&serde_json::to_value(&typed).unwrap(), body, "a field is unknown to the API");
+        assert_eq!(
+            &serde_json::to_value(&typed).unwrap(),
+            body,
+            "a field is unknown to the API"
+        );
     }
 
     /// What goes through the API's own types unchanged has no misspelt field.

@@ -25,7 +25,11 @@ pub fn disruption_budget(cluster: &Cluster) -> Object {
 /// Listeners and metrics are open; the admin service answers the operator and the cluster's own brokers.
 pub fn network_policy(cluster: &Cluster) -> Object {
     let name = cluster.set_name();
-    let mut open: Vec<Value> = cluster.listeners.iter().map(|one| json!({"port": one.port, "protocol": "TCP"})).collect();
+    let mut open: Vec<Value> = cluster
+        .listeners
+        .iter()
+        .map(|one| json!({"port": one.port, "protocol": "TCP"}))
+        .collect();
     open.push(json!({"port": HTTP_PORT, "protocol": "TCP"}));
     Object {
         kind: Kind::NetworkPolicy,

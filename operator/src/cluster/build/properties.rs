@@ -26,7 +26,11 @@ pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String
     let mut all: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: String| all.insert(name.to_owned(), value);
     set("listeners", listeners(cluster, places));
-    let protocols: Vec<String> = cluster.listeners.iter().map(|one| format!("{}:PLAINTEXT", one.kafka_name())).collect();
+    let protocols: Vec<String> = cluster
+        .listeners
+        .iter()
+        .map(|one| format!("{}:PLAINTEXT", one.kafka_name()))
+        .collect();
     set("listener.security.protocol.map", protocols.join(","));
     set("log.dirs", places.data.clone());
     set("admin.listener", places.admin.clone());
@@ -62,10 +66,14 @@ fn listeners(cluster: &Cluster, places: &Places) -> String {
 /// Of a pod with a memory limit the shards together take half, so that the page cache and the control plane have room.
 fn shard_memory(cluster: &Cluster) -> Option<u64> {
     let memory = bytes(cluster.limits.get("memory")?)?;
-    let shards = cluster.static_config.get("shards").and_then(|shards| shards.parse().ok()).unwrap_or_else(|| {
-        let cpu = cluster.limits.get("cpu").and_then(|cpu| bytes(cpu)).unwrap_or(1);
-        cpu.max(1)
-    });
+    let shards = cluster
+        .static_config
+        .get("shards")
+        .and_then(|shards| shards.parse().ok())
+        .unwrap_or_else(|| {
+            let cpu = cluster.limits.get("cpu").and_then(|cpu| bytes(cpu)).unwrap_or(1);
+            cpu.max(1)
+        });
     const LEAST: u64 = 16 << 20;
     const DEFAULT: u64 = 256 << 20;
     Some((memory / 2 / shards).clamp(LEAST, DEFAULT))
@@ -73,7 +81,9 @@ fn shard_memory(cluster: &Cluster) -> Option<u64> {
 
 /// A Kubernetes quantity in whole units; enough of the grammar for CPU and memory.
 pub fn bytes(quantity: &str) -> Option<u64> {
-    let digits = quantity.find(|letter: char| !letter.is_ascii_digit() && letter != '.').unwrap_or(quantity.len());
+    let digits = quantity
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+        .unwrap_or(quantity.len());
     let (number, suffix) = quantity.split_at(digits);
     let number: f64 = number.parse().ok()?;
     let factor = match suffix {
@@ -98,7 +108,10 @@ pub fn bytes(quantity: &str) -> Option<u64> {
 pub fn render(all: &BTreeMap<String, String>) -> String {
     let mut text = String::from("# Written by the Millrace operator; changes are overwritten.\n");
     for (name, value) in all {
-        let value = value.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
+        let value = value
+            .replace('\\', "\\\\")
+            .replace('\n', "\\n")
+            .replace('\r', "\\r");
         text.push_str(&format!("{name}={value}\n"));
     }
     text
@@ -122,7 +135,12 @@ mod tests {
 
     #[test]
     fn every_line_is_a_property_the_broker_takes() {
-        let checked = checked(cluster("a").nodeport("external", 9094).config("num.partitions", "3").limits("2", "512Mi"));
+        let checked = checked(
+            cluster("a")
+                .nodeport("external", 9094)
+                .config("num.partitions", "3")
+                .limits("2", "512Mi"),
+        );
         let all = properties(&checked, &places());
         for (name, value) in &all {
             properties::check_broker(name, value).unwrap();
@@ -135,14 +153,23 @@ mod tests {
 
     #[test]
     fn auto_creation_is_off_unless_asked_for() {
-        assert_eq!(properties(&checked(cluster("a")), &places())["auto.create.topics.enable"], "false");
+        assert_eq!(
+            properties(&checked(cluster("a")), &places())["auto.create.topics.enable"],
+            "false"
+        );
         let asked = checked(cluster("a").config("auto.create.topics.enable", "true"));
         assert_eq!(properties(&asked, &places())["auto.create.topics.enable"], "true");
     }
 
     #[test]
     fn quantities() {
-        for (text, wanted) in [("1", 1), ("2500m", 2), ("1Gi", 1 << 30), ("1.5Ki", 1536), ("1k", 1000)] {
+        for (text, wanted) in [
+            ("1", 1),
+            ("2500m", 2),
+            ("1Gi", 1 << 30),
+            ("1.5Ki", 1536),
+            ("1k", 1000),
+        ] {
             assert_eq!(bytes(text), Some(wanted), "{text}");
         }
         assert_eq!(bytes("much"), None);

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 pub fn services(cluster: &Cluster) -> Vec<Object> {
     let mut services = vec![headless(cluster), bootstrap(cluster)];
     for listener in cluster.nodeport_listeners() {
-        services.extend(cluster.node_ids().map(|node_id| broker(cluster, node_id, listener)));
+        services.extend(
+            cluster
+                .node_ids()
+                .map(|node_id| broker(cluster, node_id, listener)),
+        );
     }
     services
 }
@@ -38,7 +42,12 @@ fn headless(cluster: &Cluster) -> Object {
 /// Ready brokers only, on the internal listeners.
 fn bootstrap(cluster: &Cluster) -> Object {
     let name = cluster.bootstrap_name();
-    let ports: Vec<Value> = cluster.listeners.iter().filter(|one| !one.is_nodeport()).map(port).collect();
+    let ports: Vec<Value> = cluster
+        .listeners
+        .iter()
+        .filter(|one| !one.is_nodeport())
+        .map(port)
+        .collect();
     Object {
         kind: Kind::Service,
         body: json!({

@@ -27,10 +27,16 @@ const USER: i64 = 1000;
 pub fn restart_inputs(cluster: &Cluster) -> BTreeMap<String, String> {
     let mut inputs = BTreeMap::from([
         ("image".to_owned(), cluster.image.clone()),
-        ("resources".to_owned(), json!({"limits": cluster.limits, "requests": cluster.requests}).to_string()),
+        (
+            "resources".to_owned(),
+            json!({"limits": cluster.limits, "requests": cluster.requests}).to_string(),
+        ),
         ("io.engine".to_owned(), cluster.engine.property().to_owned()),
         ("seccompProfile".to_owned(), seccomp(cluster).to_string()),
-        ("template".to_owned(), super::hash(&json!(cluster.pod).to_string())),
+        (
+            "template".to_owned(),
+            super::hash(&json!(cluster.pod).to_string()),
+        ),
     ]);
     let operators = config_map::places();
     for (name, value) in super::properties::properties(cluster, &operators) {
@@ -95,8 +101,18 @@ fn pod(cluster: &Cluster, inputs: &BTreeMap<String, String>) -> Value {
     let template = &cluster.pod;
     let (mut pod_labels, mut annotations) = (Map::new(), Map::new());
     if let Some(metadata) = &template.metadata {
-        pod_labels.extend(metadata.labels.iter().map(|(name, value)| (name.clone(), json!(value))));
-        annotations.extend(metadata.annotations.iter().map(|(name, value)| (name.clone(), json!(value))));
+        pod_labels.extend(
+            metadata
+                .labels
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value))),
+        );
+        annotations.extend(
+            metadata
+                .annotations
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value))),
+        );
     }
     pod_labels.extend(labels::labels(cluster));
     annotations.insert(labels::RESTART_INPUTS.into(), json!(json!(inputs).to_string()));
@@ -119,10 +135,22 @@ fn pod(cluster: &Cluster, inputs: &BTreeMap<String, String>) -> Value {
         "topologySpreadConstraints": spread(cluster),
     });
     let optional = [
-        ("nodeSelector", json!(template.node_selector), template.node_selector.is_empty()),
-        ("tolerations", json!(template.tolerations), template.tolerations.is_empty()),
+        (
+            "nodeSelector",
+            json!(template.node_selector),
+            template.node_selector.is_empty(),
+        ),
+        (
+            "tolerations",
+            json!(template.tolerations),
+            template.tolerations.is_empty(),
+        ),
         ("affinity", json!(template.affinity), template.affinity.is_none()),
-        ("priorityClassName", json!(template.priority_class_name), template.priority_class_name.is_none()),
+        (
+            "priorityClassName",
+            json!(template.priority_class_name),
+            template.priority_class_name.is_none(),
+        ),
     ];
     for (name, value, absent) in optional {
         if !absent {
@@ -145,7 +173,10 @@ fn spread(cluster: &Cluster) -> Value {
             "labelSelector": {"matchLabels": labels::selector(&cluster.name)},
         })
     };
-    json!([over("topology.kubernetes.io/zone"), over("kubernetes.io/hostname")])
+    json!([
+        over("topology.kubernetes.io/zone"),
+        over("kubernetes.io/hostname")
+    ])
 }
 
 fn container(cluster: &Cluster) -> Value {
@@ -203,9 +234,16 @@ fn container(cluster: &Cluster) -> Value {
 /// Node id and first addresses differ by pod. A nodeport listener starts with the pod's own address; the operator tells
 /// the broker the node's as soon as it is known.
 fn environment(cluster: &Cluster) -> Value {
-    let host = format!("$(POD_NAME).{}.{}.svc", cluster.headless_name(), cluster.namespace);
-    let addresses: Vec<String> =
-        cluster.listeners.iter().map(|one| format!("{}://{host}:{}", one.kafka_name(), one.port)).collect();
+    let host = format!(
+        "$(POD_NAME).{}.{}.svc",
+        cluster.headless_name(),
+        cluster.namespace
+    );
+    let addresses: Vec<String> = cluster
+        .listeners
+        .iter()
+        .map(|one| format!("{}://{host}:{}", one.kafka_name(), one.port))
+        .collect();
     let mut variables = vec![
         json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}}}),
         json!({"name": "KAFKA_NODE_ID", "valueFrom": {"fieldRef": {
@@ -215,7 +253,10 @@ fn environment(cluster: &Cluster) -> Value {
         json!({"name": "CLUSTER_ID", "value": cluster.cluster_id}),
         json!({"name": "KAFKA_ADVERTISED_LISTENERS", "value": addresses.join(",")}),
     ];
-    let own: Vec<String> = variables.iter().filter_map(|one| one["name"].as_str().map(str::to_owned)).collect();
+    let own: Vec<String> = variables
+        .iter()
+        .filter_map(|one| one["name"].as_str().map(str::to_owned))
+        .collect();
     let more = cluster.pod.env.iter().filter(|one| !own.contains(&one.name));
     variables.extend(more.map(|one| json!(one)));
     Value::Array(variables)
