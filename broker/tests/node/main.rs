@@ -9,8 +9,10 @@
 
 mod bad_input;
 mod client;
+mod commits;
 mod durability;
 mod fetching;
+mod groups;
 mod harness;
 mod idempotence;
 mod listeners;
