@@ -447,6 +447,7 @@ fn group_options(groups: &config::GroupOptions) -> shard::coordinator::GroupOpti
             offsets_retention_ms: ms(groups.offsets_retention),
             retention_check_ms: ms(groups.offsets_retention_check),
         },
+        commit_timeout: groups.commit_timeout,
         offsets_partitions: groups.offsets_partitions,
         offsets_replication_factor: groups.offsets_replication_factor,
         offsets_segment_bytes: groups.offsets_segment_bytes,

@@ -36,13 +36,16 @@ use super::Shard;
 use super::error::PartitionError;
 use super::partitions::Partition;
 pub use crate::group::{Reply, Request};
-use crate::rt;
 use crate::rt::local::{Answer, Event, Notify, oneshot};
+use crate::rt::{self, Instant};
 use crate::state_machine::{Given, IfRefused, OutcomeOf, Record, StateMachine, Ticket, TimerChange};
 use timers::Timers;
 
 /// How long a request waits for the log to be loaded before its client is told to come again.
 const LOAD_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Time between two attempts to load one log.
+const REST: Duration = Duration::from_millis(250);
 
 /// A batch is closed when its records take this many bytes; a larger record has a batch to itself.
 const BATCH_BYTES: usize = 512 * 1024;
@@ -60,8 +63,8 @@ pub(super) struct Runner<M: StateMachine> {
 enum Phase<M> {
     Loading,
     Running(M),
-    /// Of no more use, for this reason.
-    Stopped(ErrorCode),
+    /// Of no more use, for this reason, since then.
+    Stopped(ErrorCode, Instant),
 }
 
 type Asker<M> = Answer<Result<<M as StateMachine>::Reply, ErrorCode>>;
@@ -126,7 +129,15 @@ where
 
     /// Whether it is of no more use.
     pub(super) fn is_stopped(&self) -> bool {
-        matches!(self.inner.borrow().phase, Phase::Stopped(_))
+        matches!(self.inner.borrow().phase, Phase::Stopped(..))
+    }
+
+    /// Whether it stopped a moment ago: a log that cannot be loaded is not tried again with every request.
+    pub(super) fn rests(&self) -> bool {
+        match self.inner.borrow().phase {
+            Phase::Stopped(_, since) => since.elapsed() < REST,
+            Phase::Loading | Phase::Running(_) => false,
+        }
     }
 
     /// Which partition it runs on.
@@ -156,7 +167,7 @@ where
 
     fn enqueue(&self, request: M::Request) -> Result<Ticket, ErrorCode> {
         let mut inner = self.inner.borrow_mut();
-        if let Phase::Stopped(code) = inner.phase {
+        if let Phase::Stopped(code, _) = inner.phase {
             return Err(code);
         }
         let ticket = Ticket(inner.next_ticket);
@@ -174,7 +185,7 @@ where
         match self.inner.borrow().phase {
             Phase::Loading => Err(ErrorCode::CoordinatorLoadInProgress),
             Phase::Running(_) => Ok(()),
-            Phase::Stopped(code) => Err(code),
+            Phase::Stopped(code, _) => Err(code),
         }
     }
 
@@ -182,7 +193,7 @@ where
     pub(super) fn stop(&self, code: ErrorCode) {
         let askers = {
             let mut inner = self.inner.borrow_mut();
-            inner.phase = Phase::Stopped(code);
+            inner.phase = Phase::Stopped(code, rt::now());
             inner.queue.clear();
             std::mem::take(&mut inner.askers)
         };
@@ -311,7 +322,7 @@ where
     fn decide(&self, decision: impl FnOnce(&mut M, &mut Given<'_>) -> OutcomeOf<M>) -> Option<OutcomeOf<M>> {
         match &mut self.inner.borrow_mut().phase {
             Phase::Running(machine) => Some(with_given(|given| decision(machine, given))),
-            Phase::Loading | Phase::Stopped(_) => None,
+            Phase::Loading | Phase::Stopped(..) => None,
         }
     }
 
@@ -406,7 +417,7 @@ where
     fn replay(&self, record: &Record) -> bool {
         let replayed = match &mut self.inner.borrow_mut().phase {
             Phase::Running(machine) => machine.replay(record),
-            Phase::Loading | Phase::Stopped(_) => return false,
+            Phase::Loading | Phase::Stopped(..) => return false,
         };
         if let Err(error) = replayed {
             let (topic, number) = (&self.partition.topic, self.partition.id.partition);

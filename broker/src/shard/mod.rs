@@ -255,6 +255,7 @@ impl Shard {
     /// The broker goes down: parked fetches are answered with what there is.
     pub fn begin_stop(&self) {
         self.stop.set(true);
+        self.coordinators.stop();
         self.stopped.notify_all();
     }
 

@@ -223,15 +223,22 @@ fn compression(name: &str) -> Option<Compression> {
 /// The log's share. Numbers that do not fit are cut to the nearest that does; the tables have checked their ranges.
 fn log_config(levels: &Levels<'_>, flush: FlushPolicy) -> LogConfig {
     let size = |name| u32::try_from(levels.number(name).clamp(0, i64::from(u32::MAX))).unwrap_or(u32::MAX);
+    let policy = levels.text("cleanup.policy");
+    let has = |wanted: &str| policy.split(',').any(|word| word.trim() == wanted);
+    // Age and size delete only where the policy says so: in a compacted topic the newest record of a key has no age.
+    let deletes = has("delete");
     LogConfig {
         segment_bytes: size("segment.bytes"),
         segment_ms: levels.number("segment.ms"),
         index_interval_bytes: size("index.interval.bytes"),
         index_max_bytes: size("segment.index.bytes"),
-        retention_ms: Some(levels.number("retention.ms")).filter(|limit| *limit >= 0),
-        retention_bytes: u64::try_from(levels.number("retention.bytes")).ok(),
+        retention_ms: Some(levels.number("retention.ms")).filter(|limit| deletes && *limit >= 0),
+        retention_bytes: u64::try_from(levels.number("retention.bytes"))
+            .ok()
+            .filter(|_| deletes),
         file_delete_delay_ms: levels.number("file.delete.delay.ms").unsigned_abs(),
         max_message_bytes: size("max.message.bytes"),
+        compacted: has("compact"),
         timestamp_type: match levels.text("message.timestamp.type").as_str() {
             "LogAppendTime" => TimestampType::LogAppendTime,
             _ => TimestampType::CreateTime,

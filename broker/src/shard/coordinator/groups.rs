@@ -26,11 +26,16 @@ pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// How long a client waits for the topic to be made before it is told to come again.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Largest record of the offsets topic.
+const LARGEST_GROUP_BYTES: usize = 16 << 20;
+
 /// What groups obey, and how their topic is made.
 #[derive(Clone, Debug)]
 pub struct GroupOptions {
     /// What groups obey.
     pub limits: Limits,
+    /// `offsets.commit.timeout.ms`.
+    pub commit_timeout: Duration,
     /// `offsets.topic.num.partitions`.
     pub offsets_partitions: i32,
     /// `offsets.topic.replication.factor`.
@@ -44,6 +49,7 @@ impl Default for GroupOptions {
     fn default() -> GroupOptions {
         GroupOptions {
             limits: Limits::default(),
+            commit_timeout: Duration::from_secs(5),
             offsets_partitions: 50,
             offsets_replication_factor: 3,
             offsets_segment_bytes: 100 << 20,
@@ -58,11 +64,16 @@ pub struct Coordinators {
     runners: RefCell<HashMap<i32, Rc<Runner<Groups>>>>,
     /// A request to make the topic is on its way from this core.
     creating: Cell<bool>,
+    /// The broker goes down.
+    stopping: Cell<bool>,
 }
 
 impl Coordinators {
     /// Serves a request on the core that owns its group's partition; ListGroups is for all partitions of this core.
     pub async fn serve(&self, shard: &Rc<Shard>, request: Request) -> Reply {
+        if self.stopping.get() {
+            return Reply::Refused(ErrorCode::CoordinatorNotAvailable);
+        }
         let image = shard.image();
         let Some(topic) = image.topic(OFFSETS_TOPIC) else {
             return match request {
@@ -75,6 +86,13 @@ impl Coordinators {
         };
         let number = partition_of(group, topic.partitions.len() as i32);
         match self.runner(shard, topic, number) {
+            Some(runner) if matches!(request, Request::Commit { .. }) => {
+                let answer = rt::timeout(shard.options.groups.commit_timeout, runner.ask(request)).await;
+                // The commit may still happen; the client looks for the coordinator and commits again.
+                answer
+                    .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
+                    .unwrap_or_else(Reply::Refused)
+            }
             Some(runner) => runner.ask(request).await.unwrap_or_else(Reply::Refused),
             None => Reply::Refused(ErrorCode::NotCoordinator),
         }
@@ -106,7 +124,7 @@ impl Coordinators {
         partition.check_leader(-1).ok()?;
         let mut careful = false;
         if let Some(runner) = self.runners.borrow().get(&number) {
-            if !runner.is_stopped() && Rc::ptr_eq(runner.partition(), &partition) {
+            if (!runner.is_stopped() || runner.rests()) && Rc::ptr_eq(runner.partition(), &partition) {
                 return Some(runner.clone());
             }
             careful = runner.is_careful();
@@ -123,6 +141,9 @@ impl Coordinators {
     /// A new image is installed: takes up partitions that this core leads now, lets go of the others, and forgets what was
     /// committed for topics that are gone.
     pub fn image_installed(&self, shard: &Rc<Shard>, diff: &ImageDiff) {
+        if self.stopping.get() {
+            return;
+        }
         let image = shard.image();
         let led: BTreeMap<i32, Rc<Runner<Groups>>> = match image.topic(OFFSETS_TOPIC) {
             Some(topic) => (0..topic.partitions.len() as i32)
@@ -146,6 +167,14 @@ impl Coordinators {
             for runner in led.values() {
                 runner.tell(Request::ForgetTopics(gone.clone()));
             }
+        }
+    }
+
+    /// The broker goes down: whoever is parked (joins may be for minutes) is told to come again.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+        for runner in self.runners.borrow().values() {
+            runner.stop(ErrorCode::CoordinatorNotAvailable);
         }
     }
 
@@ -187,6 +216,8 @@ fn create(options: &GroupOptions, image: &MetadataImage) -> metadata::Request {
             config("cleanup.policy", "compact".to_owned()),
             config("compression.type", "producer".to_owned()),
             config("segment.bytes", options.offsets_segment_bytes.to_string()),
+            // A large group is one record, of some kilobytes per member.
+            config("max.message.bytes", LARGEST_GROUP_BYTES.to_string()),
             // Commits are promises whatever the broker does with records.
             config("flush.policy", "sync".to_owned()),
         ],
