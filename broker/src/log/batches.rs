@@ -44,6 +44,8 @@ pub(super) struct Walk<'a> {
     /// Smallest base offset the next batch may have.
     pub(super) expected: Offset,
     buffer: Vec<u8>,
+    /// Bytes read at once, at least.
+    step: usize,
     /// File position of the buffer's first byte.
     buffered_from: u64,
     /// Bytes read, for the report.
@@ -58,9 +60,27 @@ impl<'a> Walk<'a> {
             position,
             expected,
             buffer: Vec::new(),
+            step: STEP,
             buffered_from: 0,
             bytes_read: 0,
         }
+    }
+
+    /// The header at `position`, reading nothing else: a start looks at one or two of every segment.
+    pub(super) fn peek(
+        file: &'a BlockingFile,
+        len: u64,
+        position: u64,
+        expected: Offset,
+    ) -> io::Result<Option<FoundBatch>> {
+        let mut walk = Walk {
+            step: HEADER,
+            ..Walk::new(file, len, position, expected)
+        };
+        Ok(match walk.next(false)? {
+            Step::Batch(found) => Some(found),
+            Step::End | Step::Bad(_) => None,
+        })
     }
 
     /// The batch at the current place, and moves behind it. With `whole` its CRC is checked; without, only its header
@@ -183,7 +203,7 @@ impl<'a> Walk<'a> {
         let from = self.position;
         let held = self.buffered_from..self.buffered_from + self.buffer.len() as u64;
         if from < held.start || from + count as u64 > held.end {
-            let want = (count.max(STEP) as u64).min(self.len - from) as usize;
+            let want = (count.max(self.step) as u64).min(self.len - from) as usize;
             self.buffer.resize(want, 0);
             self.file.read_exact_at(&mut self.buffer, from)?;
             self.buffered_from = from;

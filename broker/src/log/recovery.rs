@@ -125,6 +125,30 @@ pub struct Recovered {
     pub report: RecoveryReport,
 }
 
+impl RecoveryReport {
+    /// One line per thing a person should know.
+    fn say(&self, dir: &Path) {
+        let dir = dir.display();
+        for damage in &self.damage {
+            tracing::error!(
+                %dir, from = %damage.from, to = %damage.to, segment = %damage.segment, position = damage.position,
+                reason = damage.reason, "records that were stored are damaged; reads of them are refused"
+            );
+        }
+        self.warnings
+            .iter()
+            .for_each(|warning| tracing::warn!(%dir, warning));
+        if self.cut_bytes > 0 {
+            tracing::info!(%dir, bytes = self.cut_bytes, "cut a torn tail that nobody was promised");
+        }
+        if self.rebuilt_indexes + self.leftovers > 0 {
+            tracing::info!(
+                %dir, rebuilt_indexes = self.rebuilt_indexes, leftovers = self.leftovers, "cleaned up after a stop"
+            );
+        }
+    }
+}
+
 impl Log {
     /// Opens the partition's directory `dir`, making it if it is not there. Blocking and `Send`: for `rt::blocking`.
     pub fn recover(
@@ -210,20 +234,20 @@ impl Log {
             log_start,
             log_end,
         };
-        let (producers, loose_snapshots) =
-            state.producers(&mut epochs, !epochs_known, config, from.now_ms, &mut report)?;
+        let replayed = state.producers(&mut epochs, !epochs_known, config, from.now_ms, &mut report)?;
         epochs.cut_start(log_start);
+        report.say(dir);
         Ok(Recovered {
             name: name.clone(),
             dir: dir.to_path_buf(),
             config: config.clone(),
             offsets: Offsets::opened(log_start, checkpoint.high_watermark, log_end),
             segments,
-            producers,
+            producers: replayed.producers,
             epochs_dirty: !epochs_known && !epochs.entries().is_empty() || epochs != before,
             epochs,
-            checkpointed: loose_snapshots.last().copied().unwrap_or(Offset::ZERO),
-            loose_snapshots,
+            checkpointed: replayed.covered,
+            loose_snapshots: replayed.loose,
             report,
         })
     }
@@ -345,6 +369,15 @@ fn load_epochs(disk: &Disk, dir: &Path, report: &mut RecoveryReport) -> (Epochs,
     }
 }
 
+/// What [`Replay::producers`] found.
+struct Replayed {
+    producers: Producers,
+    /// Offset of the snapshot that was used.
+    covered: Offset,
+    /// Snapshots that stand at no segment's base.
+    loose: Vec<Offset>,
+}
+
 /// State that is rebuilt by going through batch headers.
 struct Replay<'a> {
     disk: &'a Disk,
@@ -357,7 +390,7 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Producers from the newest sound snapshot and the headers after it; with `all_epochs` every header is read, for the
-    /// epochs' sake. Also the snapshots that stand at no segment's base.
+    /// epochs' sake.
     fn producers(
         &self,
         epochs: &mut Epochs,
@@ -365,9 +398,9 @@ impl Replay<'_> {
         config: &LogConfig,
         now_ms: i64,
         report: &mut RecoveryReport,
-    ) -> io::Result<(Producers, Vec<Offset>)> {
+    ) -> io::Result<Replayed> {
         let mut producers = Producers::default();
-        let mut from = self.log_start;
+        let mut newest = None;
         let mut loose = Vec::new();
         let mut offsets: Vec<Offset> = names_ending(self.names, SNAPSHOT).collect();
         while let Some(offset) = offsets.pop() {
@@ -376,26 +409,26 @@ impl Replay<'_> {
                 self.disk.remove_file(&path)?;
                 continue;
             }
-            match format::decode_snapshot(&self.disk.read(&path)?) {
-                Ok(entries) if from < offset || offset == self.log_start => {
-                    if from == self.log_start && producers.is_empty() {
+            // Older ones stay, unread: should this one be torn by a crash to come, they serve.
+            if newest.is_none() {
+                match format::decode_snapshot(&self.disk.read(&path)?) {
+                    Ok(entries) => {
                         producers = Producers::from_snapshot(&entries);
-                        from = offset;
+                        newest = Some(offset);
                     }
-                }
-                Ok(_) => {}
-                Err(error) => {
-                    report
-                        .warnings
-                        .push(format!("{}: {error}; reading the log instead", path.display()));
-                    self.disk.remove_file(&path)?;
-                    continue;
+                    Err(error) => {
+                        let warning = format!("{}: {error}; reading the log instead", path.display());
+                        report.warnings.push(warning);
+                        self.disk.remove_file(&path)?;
+                        continue;
+                    }
                 }
             }
             if self.segments.iter().all(|segment| segment.base != offset) {
                 loose.insert(0, offset);
             }
         }
+        let from = newest.unwrap_or(self.log_start);
         let walk_from = if all_epochs { self.log_start } else { from };
         if walk_from < self.log_end {
             self.walk(walk_from, |found| {
@@ -407,7 +440,11 @@ impl Replay<'_> {
         }
         producers.seen_all(now_ms);
         producers.bound(config.producers_limit);
-        Ok((producers, loose))
+        Ok(Replayed {
+            producers,
+            covered: newest.unwrap_or(Offset::ZERO),
+            loose,
+        })
     }
 
     /// Headers of all batches from `from` on.

@@ -232,6 +232,16 @@ impl Log {
 }
 
 impl WriteJob {
+    /// Tests: per file its position, the bytes of its one write, and whether a sync follows.
+    #[cfg(test)]
+    pub(super) fn plan(&self) -> Vec<(u64, usize, bool)> {
+        let bytes = |part: &Part| part.slices.iter().map(Bytes::len).sum();
+        self.parts
+            .iter()
+            .map(|part| (part.position, bytes(part), part.sync))
+            .collect()
+    }
+
     /// Writes, syncs, and says how far it came. Never returns early: what it could not finish is in the answer.
     pub async fn run(self) -> WriteDone {
         let mut progress = Vec::with_capacity(self.parts.len());

@@ -199,15 +199,13 @@ impl Salvage<'_> {
         if position >= len {
             return Ok(None);
         }
-        let step = Walk::new(log, len, position, self.base).next(false)?;
-        Ok(matches!(step, Step::Batch(found) if found.last == entry.offset).then_some(position))
+        let found = Walk::peek(log, len, position, self.base)?;
+        Ok(found.filter(|found| found.last == entry.offset).map(|_| position))
     }
 
     fn first_timestamp(&self, log: &BlockingFile, len: u64) -> io::Result<Option<i64>> {
-        Ok(match Walk::new(log, len, 0, self.base).next(false)? {
-            Step::Batch(found) => Some(found.max_timestamp).filter(|timestamp| *timestamp >= 0),
-            _ => None,
-        })
+        let first = Walk::peek(log, len, 0, self.base)?.map(|found| found.max_timestamp);
+        Ok(first.filter(|timestamp| *timestamp >= 0))
     }
 
     /// Reads the file to its end, rebuilding what `segment` knows.

@@ -72,16 +72,17 @@ impl Shard {
     fn retain_one(&self, partition: &Rc<Partition>, now_ms: i64) {
         let Ok(mut log) = partition.log_mut() else { return };
         log.expire_producers(now_ms);
-        let Some(job) = log.retention(now_ms) else { return };
+        let job = log.retention(now_ms);
         drop(log);
-        tracing::info!(
-            topic = %partition.topic, partition = partition.id.partition, log_start = %job.log_start(), bytes = job.bytes(),
-            "old segments go"
-        );
         if partition.is_dirty() {
             // Retention may close the active segment; its index is a round's business.
             self.rounds.mark_dirty(partition);
         }
+        let Some(job) = job else { return };
+        tracing::info!(
+            topic = %partition.topic, partition = partition.id.partition, log_start = %job.log_start(), bytes = job.bytes(),
+            "old segments go"
+        );
         let checkpoints = self.dirs[partition.dir].checkpoints.clone();
         let topic = partition.topic.clone();
         rt::spawn(async move {
