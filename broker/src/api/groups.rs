@@ -52,7 +52,7 @@ pub(super) async fn ask_every_core(ctx: &Ctx, request: Request) -> Vec<Reply> {
 }
 
 async fn ask_core(shard: &Rc<Shard>, core: ShardId, request: Request) -> Reply {
-    match shard.ask(core, Message::Group(request)).await {
+    match shard.ask(core, Message::Group(Box::new(request))).await {
         Answer::Group(reply) => reply,
         _ => Reply::Refused(ErrorCode::NotCoordinator),
     }

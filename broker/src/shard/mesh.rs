@@ -27,7 +27,7 @@ pub enum Message {
     /// Where leader epochs ended.
     EpochEnds(Vec<EpochQuery>),
     /// A question to the group coordinators of that core.
-    Group(super::coordinator::Request),
+    Group(Box<super::coordinator::Request>),
 }
 
 /// The answer to each kind of `Message`, in the same order.
@@ -96,7 +96,7 @@ impl Shard {
             }
             Message::ListOffsets(queries) => Answer::ListOffsets(self.list_offsets(queries).await),
             Message::EpochEnds(queries) => Answer::EpochEnds(self.epoch_ends(&queries)),
-            Message::Group(request) => Answer::Group(self.coordinators.serve(self, request).await),
+            Message::Group(request) => Answer::Group(self.coordinators.serve(self, *request).await),
         }
     }
 }

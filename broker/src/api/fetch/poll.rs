@@ -65,14 +65,12 @@ impl<'a> Poll<'a> {
     /// The last entry, in the order of dealing, that got records; the next fetch begins behind it.
     pub(super) fn last_served(&self) -> Option<usize> {
         let count = self.entries.len();
-        let dealt = (0..count).map(|i| (self.start + i) % count);
-        dealt
-            .filter(|index| {
-                self.got[*index]
-                    .as_ref()
-                    .is_ok_and(|found| found_bytes(found) > 0)
-            })
-            .next_back()
+        let mut dealt = (0..count).rev().map(|i| (self.start + i) % count);
+        dealt.find(|index| {
+            self.got[*index]
+                .as_ref()
+                .is_ok_and(|found| found_bytes(found) > 0)
+        })
     }
 
     /// Bytes of records found so far.
