@@ -11,7 +11,7 @@ use crate::wait::seconds;
 /// Name of the cluster in every story.
 pub(super) const CLUSTER: &str = "first";
 /// The pod of its only broker.
-pub(super) const POD: &str = "first-0";
+pub(super) const POD: &str = "first-kafka-0";
 
 const MANIFEST: &str = "
 apiVersion: millrace.dev/v1alpha1
