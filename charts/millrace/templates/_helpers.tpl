@@ -75,6 +75,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  # patch: the same Event again raises its count.
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}

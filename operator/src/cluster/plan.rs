@@ -88,7 +88,9 @@ pub fn plan(cluster: &Cluster, desired: &Desired, observed: &Observed, told: &To
         }
     }
     let restart_reasons = restart_reasons(desired, observed);
-    steps.extend(next_restart(&restart_reasons, observed).map(Step::Restart));
+    if template_is_known(&steps, observed) {
+        steps.extend(next_restart(&restart_reasons, observed).map(Step::Restart));
+    }
     Plan {
         steps,
         restart_reasons,
@@ -196,6 +198,22 @@ fn advertise(desired: &Desired, node_id: i32, in_force: &BTreeMap<String, String
     (!addresses.is_empty()).then_some(Step::Advertise { node_id, addresses })
 }
 
+/// The StatefulSet's controller has seen the template as it is now; a pod deleted before that could come back as it was.
+fn template_is_known(steps: &[Step], observed: &Observed) -> bool {
+    let applying = steps
+        .iter()
+        .any(|step| matches!(step, Step::Apply(object) if object.kind == Kind::StatefulSet));
+    let seen = observed
+        .objects
+        .iter()
+        .filter(|((kind, _), _)| *kind == Kind::StatefulSet)
+        .all(|(_, live)| {
+            let generation = live["metadata"]["generation"].as_i64().unwrap_or(0);
+            live["status"]["observedGeneration"].as_i64().unwrap_or(0) >= generation
+        });
+    !applying && seen
+}
+
 fn restart_reasons(desired: &Desired, observed: &Observed) -> BTreeMap<i32, Vec<String>> {
     let reasons = observed
         .pods
@@ -287,6 +305,22 @@ mod tests {
         (cluster, desired, observed, told)
     }
 
+    /// The objects of `desired` are in place, the pods still run as before.
+    fn applied(mut observed: Observed, desired: &Desired) -> Observed {
+        let objects = desired.objects.iter();
+        observed.objects = objects
+            .map(|object| ((object.kind, object.name.clone()), object.body.clone()))
+            .collect();
+        observed
+    }
+
+    fn restart(plan: &Plan) -> Option<&Restart> {
+        plan.steps.iter().find_map(|step| match step {
+            Step::Restart(restart) => Some(restart),
+            _ => None,
+        })
+    }
+
     #[test]
     fn a_settled_cluster_needs_nothing() {
         let (cluster, desired, observed, told) = settled(cluster("a").limits("1000m", "1024Mi"));
@@ -334,16 +368,12 @@ mod tests {
                 .config("log.retention.ms", "1000"),
         );
         let desired = build(&changed, &Whereabouts::default());
-        let plan = plan(&changed, &desired, &observed, &told);
-        let restart = plan.steps.iter().find_map(|step| {
-            if let Step::Restart(restart) = step {
-                Some(restart)
-            } else {
-                None
-            }
-        });
-        assert_eq!(restart.unwrap().reasons, ["num.partitions unset -> 7"]);
-        assert!(restart.unwrap().ask);
+        let first = plan(&changed, &desired, &observed, &told);
+        assert_eq!(restart(&first), None, "before the new template is known");
+        let plan = plan(&changed, &desired, &applied(observed, &desired), &told);
+        let restart = restart(&plan).unwrap();
+        assert_eq!(restart.reasons, ["num.partitions unset -> 7"]);
+        assert!(restart.ask);
         assert!(
             plan.steps
                 .iter()
@@ -357,17 +387,9 @@ mod tests {
         observed.pods.get_mut(&0).unwrap().ready = false;
         observed.brokers.clear();
         let changed = checked(cluster("a").image("broker:2"));
-        let plan = plan(
-            &changed,
-            &build(&changed, &Whereabouts::default()),
-            &observed,
-            &told,
-        );
-        assert!(
-            plan.steps
-                .iter()
-                .any(|step| matches!(step, Step::Restart(restart) if !restart.ask))
-        );
+        let desired = build(&changed, &Whereabouts::default());
+        let plan = plan(&changed, &desired, &applied(observed, &desired), &told);
+        assert!(!restart(&plan).unwrap().ask);
     }
 
     #[test]
@@ -375,13 +397,9 @@ mod tests {
         let (_, _, mut observed, told) = settled(cluster("a"));
         observed.pods.get_mut(&0).unwrap().deleting = true;
         let changed = checked(cluster("a").image("broker:2"));
-        let plan = plan(
-            &changed,
-            &build(&changed, &Whereabouts::default()),
-            &observed,
-            &told,
-        );
-        assert!(!plan.steps.iter().any(|step| matches!(step, Step::Restart(_))));
+        let desired = build(&changed, &Whereabouts::default());
+        let plan = plan(&changed, &desired, &applied(observed, &desired), &told);
+        assert_eq!(restart(&plan), None);
         assert!(!plan.restart_reasons.is_empty());
     }
 

@@ -198,7 +198,14 @@ impl Process {
         };
         let ended = match child.try_wait() {
             Ok(None) => return Seen::Running,
-            Ok(Some(status)) => status.to_string(),
+            // Its last words are the reason only when it ended by itself.
+            Ok(Some(status)) => match status.code() {
+                Some(_) => {
+                    let words = last_line(&self.log()).unwrap_or_else(|| "it left no message".to_owned());
+                    format!("{status}: {words}")
+                }
+                None => status.to_string(),
+            },
             Err(error) => error.to_string(),
         };
         self.child = None;
@@ -208,8 +215,7 @@ impl Process {
         }
         self.next_start = Instant::now() + self.back_off;
         self.back_off = (self.back_off * 2).min(BACK_OFF.1);
-        let words = last_line(&self.log()).unwrap_or_else(|| "it left no message".to_owned());
-        Seen::Ended(format!("{ended}: {words}"))
+        Seen::Ended(ended)
     }
 
     /// It serves: the next crash is a first one.
