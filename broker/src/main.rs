@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use broker::config::{self, Config};
@@ -62,17 +64,26 @@ fn run(config: Config) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return fail(&format!("listen for signals: {error}")),
     };
+    let (stop, stopping) = mpsc::channel();
+    let started = Arc::new(AtomicBool::new(false));
+    let has_started = started.clone();
+    std::thread::spawn(move || {
+        signals.wait();
+        if has_started.load(Ordering::SeqCst) && stop.send(()).is_ok() {
+            signals.wait_for_second(STOP_WITHIN);
+        }
+        // Also while it starts: nothing is promised to anybody yet that is not on disk.
+        eprintln!("millrace-broker: ended at once; the next start recovers");
+        std::process::exit(1);
+    });
     let node = match Node::start(config, Disk::real()) {
         Ok(node) => node,
         Err(error) => return fail(&error),
     };
-    signals.wait();
+    started.store(true, Ordering::SeqCst);
+    // The thread that sends lives as long as the process.
+    let _ = stopping.recv();
     tracing::info!("stopping");
-    std::thread::spawn(move || {
-        signals.wait_for_second(STOP_WITHIN);
-        eprintln!("millrace-broker: ended at once; the next start recovers");
-        std::process::exit(1);
-    });
     match node.stop() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

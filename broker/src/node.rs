@@ -162,6 +162,9 @@ impl Node {
         let view = view(&config, &identity, &engine, &plan, &state, &health, began);
         let admin = control.serve_admin(config.control.admin, view, &quorum)?;
         cores.tell_all(|| Command::Accept);
+        for (name, address) in &addresses {
+            tracing::info!(listener = %name, %address, "clients are served");
+        }
         state.store(BrokerState::Running as u8, Relaxed);
         health.done(measure::REGISTRATION);
         let counters = cores.counters.clone();

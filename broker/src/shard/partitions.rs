@@ -37,6 +37,8 @@ pub struct Partition {
     pub(super) watchers: WatchList,
     /// In the list of the next durability round.
     pub(super) dirty: Cell<bool>,
+    /// Its files are not what a clean shutdown leaves: closing has something to do.
+    pub(super) unsettled: Cell<bool>,
     synced_waiters: AckQueue,
     committed_waiters: AckQueue,
     offline: Cell<bool>,
@@ -60,6 +62,7 @@ impl Partition {
             leader: RefCell::new(None),
             watchers: WatchList::default(),
             dirty: Cell::new(false),
+            unsettled: Cell::new(true),
             synced_waiters: AckQueue::default(),
             committed_waiters: AckQueue::default(),
             offline: Cell::new(false),
@@ -268,6 +271,7 @@ impl Shard {
             (appended, log.offsets().log_start)
         };
         if !appended.duplicate {
+            partition.unsettled.set(true);
             self.counters.appended(bytes);
             self.rounds.mark_dirty(partition);
         }

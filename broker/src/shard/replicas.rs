@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use futures::stream::{StreamExt, iter};
-use protocol::TopicPartition;
+use protocol::{TopicId, TopicPartition};
 
 use super::Shard;
 use super::partitions::Partition;
@@ -24,6 +25,8 @@ use crate::rt::file::Disk;
 
 /// Logs opened at once per core: each waits for the blocking pool and the disk, not for the core.
 const OPEN_AT_ONCE: usize = 8;
+/// How long a disk without room for a new log is left alone.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A log directory entry found at start, before the image says whether it is still wanted.
 #[derive(Clone, Debug)]
@@ -158,8 +161,8 @@ impl Shard {
         config: Rc<TopicConfig>,
     ) -> Option<Rc<Partition>> {
         let claimed = self.unclaimed.borrow_mut().remove(&id);
-        let (dir, recovered) = match claimed {
-            Some((found, recovered)) => (found.dir, recovered),
+        let (dir, recovered, settled) = match claimed {
+            Some((found, recovered)) => (found.dir, recovered, found.from.clean),
             None => {
                 let dir = self.roomiest_dir()?;
                 let path = self.dirs[dir]
@@ -178,10 +181,17 @@ impl Shard {
                 };
                 let made = rt::blocking(move || Log::recover(&disk, &path, &name, &log_config, fresh)).await;
                 match made {
-                    Ok(recovered) => (dir, recovered),
+                    Ok(recovered) => (dir, recovered, true),
                     Err(error) => {
                         tracing::error!(topic = %topic.name, partition = id.partition, %error, "create a log");
-                        self.take_dir_offline(dir);
+                        match error {
+                            LogError::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
+                                self.open_later(topic.id);
+                            }
+                            LogError::Io(_) => self.take_dir_offline(dir),
+                            // What lies there is somebody else's: this partition stays unknown, the others go on.
+                            _ => {}
+                        }
                         return None;
                     }
                 }
@@ -190,7 +200,33 @@ impl Shard {
         let mut log = Log::open(recovered, &self.handles, &self.tail_budget);
         log.apply_config(&config.log);
         self.dirs[dir].partitions.set(self.dirs[dir].partitions.get() + 1);
-        Some(Rc::new(Partition::new(id, topic.name.clone(), dir, log, config)))
+        let partition = Partition::new(id, topic.name.clone(), dir, log, config);
+        partition.unsettled.set(!settled);
+        Some(Rc::new(partition))
+    }
+
+    /// There was no room to make a topic's logs: tried again until there is. Clients hear that the partition is unknown, and
+    /// ask again.
+    fn open_later(self: &Rc<Self>, topic: TopicId) {
+        let shard = self.clone();
+        let again = async move {
+            rt::sleep(OPEN_AGAIN).await;
+            let image = shard.image();
+            let Some(topic) = image.topic_by_id(topic).cloned() else {
+                return;
+            };
+            let missing: Vec<TopicPartition> = shard.missing_of(&topic).collect();
+            for id in missing {
+                let config = shard.topic_config(topic.id);
+                if let Some(partition) = shard.open(topic.clone(), id, config).await {
+                    shard.show(partition, &image);
+                }
+            }
+            shard.count_partitions();
+        };
+        // Boxed: `open` comes back here.
+        let again: rt::LocalBoxFuture<'static, ()> = Box::pin(again);
+        rt::spawn(again).detach();
     }
 
     /// The working directory with the fewest partitions of this core; None when all have failed.

@@ -74,6 +74,9 @@ impl Shard {
         log.expire_producers(now_ms);
         let job = log.retention(now_ms);
         drop(log);
+        if partition.is_dirty() || job.is_some() {
+            partition.unsettled.set(true);
+        }
         if partition.is_dirty() {
             // Retention may close the active segment; its index is a round's business.
             self.rounds.mark_dirty(partition);
@@ -156,6 +159,10 @@ impl Shard {
     }
 
     async fn close_one(&self, partition: Rc<Partition>) -> bool {
+        if !partition.unsettled.get() {
+            // Nothing happened to it since a clean start: its files are what closing would leave.
+            return true;
+        }
         let job = match partition.log_mut().map(|mut log| log.close()) {
             // Deleted: nothing of it is left to be closed.
             Err(_) => return true,

@@ -16,6 +16,7 @@ mod groups;
 mod harness;
 mod idempotence;
 mod listeners;
+mod process;
 mod producing;
 mod restart;
 mod topics;
