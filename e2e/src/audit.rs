@@ -18,6 +18,8 @@ pub(crate) struct Request {
     /// With the subresource: `pods/status`.
     pub(crate) resource: String,
     pub(crate) code: u64,
+    /// Refused for want of rights. A 403 alone may also mean that the namespace is going away.
+    pub(crate) forbidden: bool,
     /// As the API server wrote it: RFC 3339 in UTC with microseconds, so text order is time order.
     pub(crate) time: String,
 }
@@ -53,6 +55,7 @@ fn request(event: &Value) -> Request {
         user: text(&event["user"]["username"]),
         pod: text(&event["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
         resource,
+        forbidden: event["annotations"]["authorization.k8s.io/decision"] == "forbid",
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
         time: text(&event["stageTimestamp"]),
     }

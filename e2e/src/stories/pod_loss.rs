@@ -66,7 +66,7 @@ fn produce_through(
 ) -> Result<BTreeMap<i64, String>> {
     let settings =
         "acks=all,enable.idempotence=true,message.timeout.ms=120000,linger.ms=0,reconnect.backoff.max.ms=500";
-    let mut arguments = vec!["-b", bootstrap, "-P", "-t", TOPIC, "-vv"];
+    let mut arguments = vec!["-b", bootstrap, "-P", "-t", TOPIC, "-vv", "-E"];
     for setting in settings.split(',') {
         arguments.extend(["-X", setting]);
     }

@@ -37,7 +37,7 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
 
     let refused: Vec<Request> = requests(env)?
         .into_iter()
-        .filter(|request| request.code == 403)
+        .filter(|request| request.forbidden)
         .collect();
     ensure!(refused.is_empty(), "the operator lacks rights: {refused:?}");
     Ok(())
