@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -21,7 +22,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::rt::control::{ControlHandle, ControlTask};
+use crate::rt::control::{self, ControlHandle, ControlTask};
 use crate::rt::{Instant, now};
 
 /// What the broker has yet to do before clients may come, and whether it is well. Clones share it.
@@ -281,14 +282,30 @@ impl HttpServer {
     }
 }
 
-/// Opens the port. An address in use is an error at once.
+/// A process that was killed a moment ago holds its ports until the kernel has torn it down; io_uring makes that take
+/// longer. A restart should not fail for it.
+const IN_USE_FOR: Duration = Duration::from_secs(2);
+
+async fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let deadline = now() + IN_USE_FOR;
+    loop {
+        match tokio::net::TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && now() < deadline => {
+                control::sleep(Duration::from_millis(20)).await;
+            }
+            bound => return bound,
+        }
+    }
+}
+
+/// Opens the port. An address that stays in use is an error after two seconds.
 pub async fn serve(
     control: &ControlHandle,
     address: SocketAddr,
     health: Health,
     metrics: Metrics,
 ) -> io::Result<HttpServer> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = bind(address).await?;
     let address = listener.local_addr()?;
     let routes = Router::new()
         .route("/healthz", get(healthz))
@@ -342,7 +359,6 @@ async fn scrape(State((_, metrics)): State<Shared>) -> impl IntoResponse {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
-    use std::time::Duration;
 
     use super::*;
     use crate::rt::control::Control;
@@ -394,6 +410,30 @@ mod tests {
             (503, "the disk is gone\n".to_string())
         );
         assert_eq!(get(server.address, "/nowhere").0, 404);
+        server.stop();
+        control.shutdown(Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_port_that_comes_free_is_taken_and_one_that_does_not_is_an_error() {
+        let control = Control::start(1).unwrap();
+        let handle = control.handle();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let health = Health::new(&[]);
+        let metrics = Metrics::new("1.2.3", now(), &health);
+        let serving = control.block_on(serve(&handle, address, health.clone(), metrics.clone()));
+        assert_eq!(
+            serving.err().map(|error| error.kind()),
+            Some(io::ErrorKind::AddrInUse)
+        );
+        let opening = control.handle().spawn(async move {
+            let handle = handle;
+            serve(&handle, address, health, metrics).await
+        });
+        drop(taken);
+        let server = control.block_on(opening.join()).unwrap().unwrap();
+        assert_eq!(get(address, "/readyz").0, 200);
         server.stop();
         control.shutdown(Duration::from_secs(5));
     }
