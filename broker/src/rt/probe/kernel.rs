@@ -99,7 +99,7 @@ fn sysctl() -> Option<u32> {
 }
 
 fn seccomp() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     status.lines().any(|line| {
         line.strip_prefix("Seccomp:")
             .is_some_and(|mode| mode.trim() != "0")

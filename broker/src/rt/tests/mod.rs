@@ -4,6 +4,7 @@
 mod channels;
 mod disk;
 mod files;
+mod ladder;
 mod measure;
 mod power_cut;
 mod sockets;
