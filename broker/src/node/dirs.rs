@@ -93,12 +93,16 @@ mod tests {
     fn only_partition_directories_are_logs() {
         assert_eq!(log_name("orders-0"), Some(("orders", 0)));
         assert_eq!(log_name("a-b-12"), Some(("a-b", 12)));
+        assert_eq!(
+            log_name("orders--1"),
+            Some(("orders-", 1)),
+            "a name may end in a dash"
+        );
         for other in [
             "meta.properties",
             "__cluster_metadata-0",
             "orders-0-stray",
             "-1",
-            "orders--1",
             "x.0a-delete",
         ] {
             assert_eq!(log_name(other), None, "{other}");
