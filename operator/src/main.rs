@@ -215,7 +215,10 @@ fn install_profiles(from: &Path, to: &Path, wait: bool) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(async { anyhow::Ok(stopped()?.await) })?;
+        runtime.block_on(async {
+            stopped()?.await;
+            anyhow::Ok(())
+        })?;
     }
     Ok(())
 }

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What the arguments said.
 #[derive(Clone, Debug)]
@@ -42,6 +42,9 @@ pub struct Options {
     pub http: String,
 }
 
+/// Incarnation of a broker, and the dynamic properties it was told.
+type LastTold = (String, BTreeMap<String, String>);
+
 /// What both controllers share. One per process.
 pub struct Context {
     /// Every write passes the fence.
@@ -53,10 +56,15 @@ pub struct Context {
     due: Arc<Mutex<Due>>,
     topic_queue: Arc<Queue<Key>>,
     /// What brokers were told last, by cluster. Lost with the process; then they are told once more.
-    told: Mutex<BTreeMap<Key, (String, BTreeMap<String, String>)>>,
+    told: Mutex<BTreeMap<Key, LastTold>>,
     /// Ids of topics by uid of their resource, ahead of the cache: a status just written may not be back yet.
     topic_ids: Mutex<BTreeMap<String, String>>,
+    /// Namespaces that were seen going, and when: writing into them is refused, and pointless.
+    going: Mutex<BTreeMap<String, Instant>>,
 }
+
+/// One that is there again after this time is a new one of the same name.
+const GOING: Duration = Duration::from_secs(60);
 
 const POISON: &str = "no code panics while it holds the table";
 
@@ -74,6 +82,17 @@ impl Context {
 
     pub(crate) fn forget(&self, key: &Key) {
         self.told.lock().expect(POISON).remove(key);
+    }
+
+    pub(crate) fn note_namespace_goes(&self, namespace: &str) {
+        let mut going = self.going.lock().expect(POISON);
+        going.retain(|_, since| since.elapsed() < GOING);
+        going.insert(namespace.to_owned(), Instant::now());
+    }
+
+    pub(crate) fn namespace_goes(&self, namespace: &str) -> bool {
+        let going = self.going.lock().expect(POISON);
+        going.get(namespace).is_some_and(|since| since.elapsed() < GOING)
     }
 
     pub(crate) fn topic_id(&self, topic: &KafkaTopic) -> Option<String> {
@@ -257,6 +276,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
         topic_queue: topics.clone(),
         told: Mutex::default(),
         topic_ids: Mutex::default(),
+        going: Mutex::default(),
     });
     let _ = context_slot.set(context.clone());
 

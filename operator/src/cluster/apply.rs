@@ -37,6 +37,13 @@ pub struct ApplyError {
     pub source: kube::Error,
 }
 
+impl ApplyError {
+    /// The namespace is on its way out, and takes everything in it along.
+    pub fn namespace_goes(&self) -> bool {
+        matches!(&self.source, kube::Error::Api(status) if status.code == 403 && status.message.contains("being terminated"))
+    }
+}
+
 /// Carries the steps out. Kubernetes' refusals end it; a broker's refusal is part of the outcome.
 pub async fn apply(
     client: &Client,

@@ -31,7 +31,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
         context.forget(key);
         return Ok(quiet);
     };
-    if resource.metadata.deletion_timestamp.is_some() {
+    if resource.metadata.deletion_timestamp.is_some() || context.namespace_goes(&key.0) {
         return Ok(quiet);
     }
     let observed = observe::observe(&context.caches, &resource).await;
@@ -83,6 +83,10 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
                     .map(|()| Duration::ZERO);
             }
             let applied = apply::apply(&context.client, &key.0, &plan, &observed, &cluster.cluster_id).await;
+            if applied.as_ref().is_err_and(apply::ApplyError::namespace_goes) {
+                context.note_namespace_goes(&key.0);
+                return Ok(quiet);
+            }
             let text = applied.as_ref().err().map(ToString::to_string);
             if let Some(error) = &text {
                 tracing::warn!(namespace = key.0, cluster = key.1, error, "apply");

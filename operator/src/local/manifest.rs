@@ -118,9 +118,12 @@ fn named(title: &str, mistakes: Vec<String>) -> Vec<String> {
 fn check(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<String> {
     let mut mistakes = Vec::new();
     // The API server, not the schema, knows what is in metadata.
-    for (field, of) in [("spec", &schema["properties"]["spec"])] {
-        super::schema::check(of, value.get(field), field, &mut mistakes);
-    }
+    super::schema::check(
+        &schema["properties"]["spec"],
+        value.get("spec"),
+        "spec",
+        &mut mistakes,
+    );
     for field in value.as_object().into_iter().flat_map(|object| object.keys()) {
         if !["apiVersion", "kind", "metadata", "spec", "status"].contains(&field.as_str()) {
             mistakes.push(format!("{field}: unknown field"));

@@ -363,7 +363,7 @@ impl Running {
             Seen::Running => {}
             Seen::Waiting if !self.process.may_start() => return,
             Seen::Waiting => {
-                if let Err(error) = self.process.start(&self.properties) {
+                if let Err(error) = self.start() {
                     self.state = format!("cannot start: {error}");
                 }
                 return;
@@ -388,6 +388,18 @@ impl Running {
         if Instant::now() >= self.next_sync {
             self.sync_topics().await;
         }
+    }
+
+    /// Somebody may have taken a port since it was chosen, or since the broker ended.
+    fn start(&mut self) -> std::io::Result<()> {
+        if !self.ports.are_free() {
+            let (ports, said) = Ports::choose(&self.cluster, &mut BTreeSet::new())?;
+            said.iter().for_each(|line| say(line));
+            self.properties = process::local_properties(&self.cluster, &ports, &self.folder);
+            self.welcomed &= ports.listeners == self.ports.listeners;
+            self.ports = ports;
+        }
+        self.process.start(&self.properties)
     }
 
     async fn become_ready(&mut self) -> bool {

@@ -61,6 +61,13 @@ impl Ports {
         ))
     }
 
+    /// Can all of them be bound at this moment?
+    pub fn are_free(&self) -> bool {
+        let all = self.listeners.values().chain([&self.admin, &self.http]);
+        all.into_iter()
+            .all(|port| TcpListener::bind((HOST, *port)).is_ok())
+    }
+
     /// host:port of a listener.
     pub fn address(&self, listener: &str) -> String {
         format!(
