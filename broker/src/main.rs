@@ -84,7 +84,7 @@ fn run(config: Config) -> ExitCode {
     // The thread that sends lives as long as the process.
     let _ = stopping.recv();
     tracing::info!("stopping");
-    match node.stop() {
+    match node.stop_to_exit() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }

@@ -27,7 +27,7 @@ use crate::config::{self, Config};
 use crate::directory::{self, Directories};
 use crate::group::Limits;
 use crate::http::Health;
-use crate::log::checkpoint;
+use crate::log::checkpoint::{self, DirectoryCheckpoints};
 use crate::net::listener;
 use crate::quorum;
 use crate::quorum::admin::{BrokerState, BrokerView};
@@ -101,6 +101,8 @@ pub struct Node {
     disk: Disk,
     /// Locked until the last file is closed.
     dirs: Directories,
+    /// Checkpoint files of each directory, in their order.
+    checkpoints: Vec<Arc<DirectoryCheckpoints>>,
     control: ControlPlane,
     cores: Cores,
 }
@@ -146,6 +148,7 @@ impl Node {
         };
         let found = dirs::look(&disk, dirs.dirs.iter().map(|dir| dir.path.as_path()));
         let found = found.map_err(failed("look through the log directories"))?;
+        let checkpoints = found.checkpoints.clone();
         health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);
         let cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
@@ -178,6 +181,7 @@ impl Node {
             state,
             disk,
             dirs,
+            checkpoints,
             http,
             control,
             cores,
@@ -193,11 +197,26 @@ impl Node {
             .clone()
     }
 
-    /// Stops in order; returns when everything is on disk.
+    /// Stops in order; returns when everything is on disk and every thread has ended.
     pub fn stop(self) -> Result<(), StartError> {
+        self.wind_down()?.join().map_err(failed("stop the cores"))
+    }
+
+    /// The same for a process that ends right after: threads that have nothing left to do are not waited for (taking an
+    /// io_uring apart costs a tenth of a second).
+    pub fn stop_to_exit(self) -> Result<(), StartError> {
+        self.wind_down().map(drop)
+    }
+
+    fn wind_down(self) -> Result<Executors, StartError> {
         self.state.store(BrokerState::Stopping as u8, Relaxed);
         self.health.stopping();
-        let clean = self.cores.stop()?;
+        let (clean, executors) = self.cores.stop();
+        for checkpoints in &self.checkpoints {
+            checkpoints
+                .write()
+                .map_err(failed("write the checkpoint files"))?;
+        }
         if clean {
             for dir in &self.dirs.dirs {
                 checkpoint::mark_clean_shutdown(&self.disk, &dir.path, -1)
@@ -205,7 +224,7 @@ impl Node {
             }
         }
         self.control.stop();
-        Ok(())
+        Ok(executors)
     }
 }
 
@@ -372,15 +391,14 @@ impl Cores {
         self.events.recv().unwrap_or(Event::Stopped { clean: false })
     }
 
-    /// Ends the cores; true if every log was closed well.
-    fn stop(self) -> Result<bool, StartError> {
+    /// Tells the cores to end and waits until each has; true if every log was closed well. Their threads end by themselves.
+    fn stop(self) -> (bool, Executors) {
         self.tell_all(|| Command::Stop);
         let mut clean = true;
         for _ in &self.commands {
             clean &= matches!(self.next(), Event::Stopped { clean: true });
         }
-        self.executors.join().map_err(failed("stop the cores"))?;
-        Ok(clean)
+        (clean, self.executors)
     }
 }
 
