@@ -19,13 +19,13 @@ up: ## start the cluster and topics of charts/examples/first-cluster.yaml on thi
 .PHONY: test
 test: ## unit and integration tests; needs Rust, git, make and a C compiler, nothing more
 	@scripts/need cargo cc
-	@scripts/timed test $(CARGO) test --locked --workspace --exclude e2e --quiet
+	@scripts/timed test $(CARGO) test --locked --workspace --quiet
 
 .PHONY: clients
 clients: ## third-party clients against a real broker: kcat, Java, Python, Kafka's console tools (new and 2.5)
 	@scripts/need cargo cc
 	@scripts/timed clients-setup scripts/clients-setup
-	@scripts/timed clients $(CARGO) test --locked --workspace --exclude e2e --test clients -- --nocapture
+	@scripts/timed clients $(CARGO) test --locked --workspace --test clients -- --nocapture
 
 .PHONY: e2e
 e2e: ## a real Kubernetes in namespaces of this machine, or $KUBECONFIG; STORIES="first_cluster quiet" picks
