@@ -128,7 +128,7 @@ fn configs_are_shown_and_changed() {
     crate::kcat::create_topic(&broker, "orders", 1);
     let configs = |arguments: &[&str]| {
         run(
-            java("tools-new", "org.apache.kafka.tools.ConfigCommand")
+            java("tools-new", "kafka.admin.ConfigCommand")
                 .args([
                     "--bootstrap-server",
                     &broker.bootstrap(),
