@@ -157,6 +157,7 @@ impl Node {
         let quorum = control.join_quorum(&config, &disk, &identity, switches.answer_before_sync)?;
         measure::add_quorum(&metrics, &quorum);
         measure::watch_failures(&health, &quorum);
+        control.end_with_quorum(&quorum, on_failure(&cores.failure, !switches.survive_failed_disk));
         cores.join(&quorum)?;
         health.done(measure::QUORUM);
         let addresses = cores.bind(&config)?;

@@ -14,6 +14,7 @@ use crate::metadata::{Defaults, Endpoint, Registration};
 use crate::quorum::{self, Handle, Quorum, admin, advertised, liveness};
 use crate::rt::control::{Control, ControlTask};
 use crate::rt::file::Disk;
+use crate::shard::Fatal;
 
 /// Worker threads of the control plane: the data plane does not run here.
 const THREADS: usize = 2;
@@ -87,6 +88,15 @@ impl ControlPlane {
         let handle = quorum.handle().clone();
         self.quorum = Some(quorum);
         Ok(handle)
+    }
+
+    /// Calls `fatal` when the metadata log has failed: without it this broker can neither learn nor promise anything.
+    pub(super) fn end_with_quorum(&self, quorum: &Handle, fatal: Fatal) {
+        let quorum = quorum.clone();
+        self.control.handle().spawn(async move {
+            let why = quorum.failed().await;
+            fatal(format!("the metadata log has failed: {why}"));
+        });
     }
 
     /// Tells the cluster where this broker is; returns when every core knows.

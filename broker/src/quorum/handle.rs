@@ -276,9 +276,15 @@ impl Handle {
     /// Waits until the quorum has failed for good, and gives the words. Never returns while it is well.
     pub async fn failed(&self) -> String {
         let mut state = self.0.state.clone();
-        match state.wait_for(|state| state.failed.is_some()).await {
-            Ok(state) => state.failed.clone().unwrap_or_default(),
-            Err(_) => std::future::pending().await,
+        loop {
+            let failed = state.borrow_and_update().failed.clone();
+            if let Some(words) = failed {
+                return words;
+            }
+            if state.changed().await.is_err() {
+                // The quorum was stopped, which is not a failure.
+                std::future::pending::<()>().await;
+            }
         }
     }
 

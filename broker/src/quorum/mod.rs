@@ -303,7 +303,11 @@ fn state_of(raft: &Raft) -> QuorumState {
         committed: metrics.local_committed.as_ref().map(|id| id.index()),
         applied: metrics.last_applied.as_ref().map(|id| id.index()),
         snapshot: metrics.snapshot.as_ref().map(|id| id.index()),
-        failed: metrics.running_state.as_ref().err().map(ToString::to_string),
+        failed: match &metrics.running_state {
+            // Stopped by ourselves is not failed.
+            Ok(()) | Err(openraft::errors::Fatal::Stopped) => None,
+            Err(error) => Some(error.to_string()),
+        },
     }
 }
 
