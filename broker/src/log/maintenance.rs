@@ -63,13 +63,14 @@ impl Log {
         let offsets = self.offsets.get();
         let changed =
             self.checkpointed < offsets.log_end || self.epochs_dirty || offsets.synced < offsets.written;
-        (changed && self.failed.is_none()).then(|| self.checkpoint_job())
+        let may = self.failed.is_none() && !self.truncating && !self.checkpointing;
+        (changed && may).then(|| self.checkpoint_job())
     }
 
     /// The last checkpoint before a clean shutdown: also completes and syncs the indexes. Everything has to be synced
     /// (no round owed) when it is made. Only when every log's has succeeded may the clean-shutdown mark be written.
     pub fn close(&mut self) -> Result<CheckpointJob, Busy> {
-        if self.busy || self.is_dirty() || self.failed.is_some() {
+        if self.busy || self.checkpointing || self.is_dirty() || self.failed.is_some() {
             return Err(Busy);
         }
         let active = self.active();
@@ -83,6 +84,7 @@ impl Log {
     }
 
     fn checkpoint_job(&mut self) -> CheckpointJob {
+        self.checkpointing = true;
         let offsets = self.offsets.get();
         // Of everything in memory, synced or not: should a crash cost the tail, the one before it serves.
         let snapshot = (self.checkpointed < offsets.log_end).then(|| {
@@ -118,6 +120,7 @@ impl Log {
     /// Takes note of a checkpoint; its outcome is [`Log::checkpoint_data`]. A failed one poisons the log, as a failed
     /// round does.
     pub fn finish_checkpoint(&mut self, done: io::Result<Checkpointed>) -> io::Result<Checkpoint> {
+        self.checkpointing = false;
         let done = match done {
             Ok(done) => done,
             Err(error) => {
@@ -159,7 +162,7 @@ impl Log {
     /// Plans to cut the log so that it ends at or before `to` (a follower that diverged, by leader epoch: KIP-101). The
     /// log must owe no round; appends are refused until [`Log::finish_truncation`].
     pub fn truncate_to(&mut self, to: Offset, now_ms: i64) -> Result<TruncateJob, Busy> {
-        if self.busy || self.is_dirty() {
+        if self.busy || self.checkpointing || self.is_dirty() {
             return Err(Busy);
         }
         self.busy = true;

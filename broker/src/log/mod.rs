@@ -168,6 +168,8 @@ pub struct Log {
     /// A round, a truncation or the closing checkpoint is running: they exclude each other.
     busy: bool,
     closing: bool,
+    /// A checkpoint is running: a truncation must not happen under it, or its snapshot would outlive what it tells of.
+    checkpointing: bool,
     truncating: bool,
     /// The last round found no room; appends are refused until one does.
     disk_full: bool,
@@ -206,6 +208,7 @@ impl Log {
             hints: Rc::default(),
             busy: false,
             closing: false,
+            checkpointing: false,
             truncating: false,
             disk_full: false,
             failed: None,

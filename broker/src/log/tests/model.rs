@@ -142,3 +142,121 @@ fn random_runs_agree_with_a_list_of_batches() {
         }
     });
 }
+
+/// Everything a shard does to a log, at the same time: appends, rounds, reads of promised records, checkpoints, retention.
+/// On a recorded disk: no promise is ever early, and nobody reads what was not promised or what was never appended.
+#[test]
+fn rounds_reads_checkpoints_and_retention_run_at_the_same_time() {
+    on_engines(|| async {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        std::fs::create_dir(&root).unwrap();
+        let recorder =
+            Arc::new(crate::rt::recorder::Recorder::new(&root, dir.path().join("shadow")).unwrap());
+        let config = LogConfig {
+            retention_bytes: Some(15_000),
+            ..small()
+        };
+        let rig = Rig {
+            budget: TailBudget::new(3000),
+            ..Rig::at(root, Disk::recorded(recorder.clone()), config)
+        };
+        let rig = Rc::new(
+            Rig {
+                handles: HandleCache::new(&rig.disk, 2),
+                ..rig
+            }
+            .opened(),
+        );
+        let done = Rc::new(std::cell::Cell::new(false));
+        let running = |rig: &Rc<Rig>| (rig.clone(), done.clone());
+
+        let (shared, end) = running(&rig);
+        let rounds = rt::spawn(async move {
+            while !end.get() || shared.with(|log| log.is_dirty()) {
+                let Some(job) = shared.with(Log::begin_round) else {
+                    rt::yield_now().await;
+                    continue;
+                };
+                let finished = job.run().await;
+                let offsets = shared.with(|log| log.finish_round(finished)).unwrap();
+                shared.with(|log| log.promise(offsets.synced));
+                shared.with(|log| log.set_high_watermark(offsets.synced));
+            }
+        });
+        let mut others = Vec::new();
+        for reader in 0..3 {
+            let (shared, end) = running(&rig);
+            others.push(rt::spawn(async move {
+                let mut random = Random(reader);
+                while !end.get() {
+                    let offsets = shared.with(|log| log.offsets());
+                    let span = (offsets.high_watermark - offsets.log_start) as usize;
+                    let from = offsets.log_start.0 + random.below(span + 1) as i64;
+                    match shared.read(from, 2000).await {
+                        Ok(bytes) => {
+                            let mut next = None;
+                            for batch in batches(&bytes).map(|batch| batch.unwrap().1) {
+                                batch.validate().unwrap();
+                                assert!(batch.last_offset() < shared.with(|log| log.offsets().synced));
+                                assert!(next.is_none_or(|next| next == batch.base_offset()));
+                                next = Some(batch.next_offset());
+                            }
+                        }
+                        Err(ReadError::Vanished | ReadError::OutOfRange { .. }) => {}
+                        Err(error) => panic!("from {from}: {error}"),
+                    }
+                    rt::yield_now().await;
+                }
+            }));
+        }
+        let (shared, end) = running(&rig);
+        others.push(rt::spawn(async move {
+            let checkpoints = shared.checkpoints();
+            while !end.get() {
+                if let Some(job) = shared.with(Log::checkpoint) {
+                    let finished = job.run().await;
+                    let data = shared.with(|log| log.finish_checkpoint(finished)).unwrap();
+                    checkpoints.set(name().key(), data);
+                }
+                if let Some(job) = shared.with(|log| log.retention(NOW)) {
+                    job.run(&checkpoints).await.unwrap();
+                }
+                rt::yield_now().await;
+            }
+        }));
+        let mut random = Random(7);
+        for n in 0..400 {
+            rig.append(idempotent(1, 0, n, 1)).unwrap();
+            rig.append(batch(1 + random.below(3), random.below(500))).unwrap();
+            if random.below(3) == 0 {
+                rt::yield_now().await;
+            }
+            while rig.with(|log| log.unsynced_bytes()) > 20_000 {
+                rt::yield_now().await;
+            }
+        }
+        done.set(true);
+        rounds.await;
+        for other in others {
+            other.await;
+        }
+        assert_eq!(recorder.violations(), Vec::<String>::new());
+        assert!(recorder.promises() > 10);
+        assert!(rig.handles.open_files() <= 2);
+        let start = rig.with(|log| log.offsets().log_start.0);
+        assert!(start > 0, "retention took something");
+        let before = rig.read_all(start, 3000).await;
+        let shadow = recorder.freeze(crate::rt::recorder::Survives::Synced).unwrap();
+        let again = Rig::at(shadow, Disk::real(), small());
+        let checkpoint = again.checkpoints().get(&name().key());
+        let report = again.recover(false, checkpoint).unwrap();
+        assert_eq!(report.damage, []);
+        again.with(|log| log.set_high_watermark(Offset(i64::MAX)));
+        assert_eq!(again.read_all(start, 3000).await, before);
+        assert!(
+            again.append(idempotent(1, 0, 399, 1)).unwrap().duplicate,
+            "the producer is remembered"
+        );
+    });
+}
