@@ -15,6 +15,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::client::ClientBuilder;
+use kube::core::object::HasStatus;
 use kube::{Client, Config, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,11 +60,14 @@ pub struct Context {
     told: Mutex<BTreeMap<Key, LastTold>>,
     /// Ids of topics by uid of their resource, ahead of the cache: a status just written may not be back yet.
     topic_ids: Mutex<BTreeMap<String, String>>,
-    /// Namespaces that were seen going, and when: writing into them is refused, and pointless.
+    /// By uid: clusters whose namespace was seen going, and when. Writing into it is refused, and pointless.
     going: Mutex<BTreeMap<String, Instant>>,
+    /// By uid: the version a status was written over, and the status. While the cache still shows that version, this
+    /// is what there is; without it, one transition would be told twice.
+    written: Mutex<BTreeMap<String, (String, serde_json::Value)>>,
 }
 
-/// One that is there again after this time is a new one of the same name.
+/// A namespace needs no longer than this to go.
 const GOING: Duration = Duration::from_secs(60);
 
 const POISON: &str = "no code panics while it holds the table";
@@ -84,15 +88,34 @@ impl Context {
         self.told.lock().expect(POISON).remove(key);
     }
 
-    pub(crate) fn note_namespace_goes(&self, namespace: &str) {
+    pub(crate) fn note_namespace_goes(&self, cluster: &KafkaCluster) {
         let mut going = self.going.lock().expect(POISON);
         going.retain(|_, since| since.elapsed() < GOING);
-        going.insert(namespace.to_owned(), Instant::now());
+        going.insert(cluster.uid().unwrap_or_default(), Instant::now());
     }
 
-    pub(crate) fn namespace_goes(&self, namespace: &str) -> bool {
+    pub(crate) fn namespace_goes(&self, cluster: &KafkaCluster) -> bool {
         let going = self.going.lock().expect(POISON);
-        going.get(namespace).is_some_and(|since| since.elapsed() < GOING)
+        let since = going.get(&cluster.uid().unwrap_or_default());
+        since.is_some_and(|since| since.elapsed() < GOING)
+    }
+
+    /// The resource as the cache has it, with the status that was written over this very version, if one was.
+    pub(crate) fn with_written<K>(&self, resource: &K) -> K
+    where
+        K: Resource<DynamicType = ()> + HasStatus + Clone,
+        K::Status: DeserializeOwned,
+    {
+        let mut resource = resource.clone();
+        let written = self.written.lock().expect(POISON);
+        let status = written
+            .get(&resource.uid().unwrap_or_default())
+            .filter(|(over, _)| resource.resource_version().as_ref() == Some(over))
+            .and_then(|(_, status)| serde_json::from_value(status.clone()).ok());
+        if let Some(status) = status {
+            *resource.status_mut() = Some(status);
+        }
+        resource
     }
 
     pub(crate) fn topic_id(&self, topic: &KafkaTopic) -> Option<String> {
@@ -110,6 +133,12 @@ impl Context {
             .lock()
             .expect(POISON)
             .insert(topic.uid().unwrap_or_default(), id.to_owned());
+    }
+
+    /// What is kept by uid goes with the resource.
+    fn forget_uid(&self, uid: &str) {
+        self.written.lock().expect(POISON).remove(uid);
+        self.topic_ids.lock().expect(POISON).remove(uid);
     }
 
     pub(crate) fn forget_topic(&self, topic: &KafkaTopic) {
@@ -157,7 +186,15 @@ impl Context {
             .patch_status(&resource.name_any(), &how, &Patch::Apply(&body))
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                let over = resource.resource_version().unwrap_or_default();
+                let uid = resource.uid().unwrap_or_default();
+                self.written
+                    .lock()
+                    .expect(POISON)
+                    .insert(uid, (over, body["status"].clone()));
+                Ok(())
+            }
             // Deleted meanwhile.
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error.to_string()),
@@ -277,6 +314,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()> + Send + 'stat
         told: Mutex::default(),
         topic_ids: Mutex::default(),
         going: Mutex::default(),
+        written: Mutex::default(),
     });
     let _ = context_slot.set(context.clone());
 
@@ -343,6 +381,7 @@ fn listeners(
             let Some(context) = in_cluster.get() else { return };
             let gone = context.caches.clusters.get(&key.0, &key.1).is_none();
             if gone {
+                context.forget_uid(&cluster.uid().unwrap_or_default());
                 usable.lock().expect(POISON).remove(&key);
             }
             if before != Some(available) || gone || cluster.metadata.deletion_timestamp.is_some() {
@@ -356,6 +395,7 @@ fn listeners(
             // Another resource may have waited for this one to let go of the topic.
             let Some(context) = in_topic.get() else { return };
             if context.caches.topics.get(&cluster.0, &topic.name_any()).is_none() {
+                context.forget_uid(&topic.uid().unwrap_or_default());
                 context.wake_topics(&cluster);
             }
         }),

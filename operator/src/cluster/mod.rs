@@ -31,7 +31,8 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
         context.forget(key);
         return Ok(quiet);
     };
-    if resource.metadata.deletion_timestamp.is_some() || context.namespace_goes(&key.0) {
+    let resource = context.with_written(&*resource);
+    if resource.metadata.deletion_timestamp.is_some() || context.namespace_goes(&resource) {
         return Ok(quiet);
     }
     let observed = observe::observe(&context.caches, &resource).await;
@@ -84,7 +85,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
             }
             let applied = apply::apply(&context.client, &key.0, &plan, &observed, &cluster.cluster_id).await;
             if applied.as_ref().is_err_and(apply::ApplyError::namespace_goes) {
-                context.note_namespace_goes(&key.0);
+                context.note_namespace_goes(&resource);
                 return Ok(quiet);
             }
             let text = applied.as_ref().err().map(ToString::to_string);

@@ -370,8 +370,9 @@ impl Running {
             }
             Seen::Ended(how) => {
                 say(&format!(
-                    "{}: the broker ended ({how}); it is started again",
-                    self.cluster.name
+                    "{}: the broker ended ({how}); it is started again; its log is {}",
+                    self.cluster.name,
+                    self.process.log().display()
                 ));
                 self.ready = false;
                 self.pushed = None;

@@ -42,6 +42,7 @@ pub async fn look(context: &Context, key: &Key) -> Duration {
         let Some(topic) = context.caches.topics.get(&key.0, &name) else {
             continue;
         };
+        let topic = Arc::new(context.with_written(&*topic));
         match prepare(context, &topic, cluster.as_deref(), &everything).await {
             Ok(true) => {
                 acting.insert(topic.topic_name().to_owned(), topic);
