@@ -17,6 +17,9 @@ pub async fn handle(ctx: &Ctx, body: SyncGroupRequest) -> SyncGroupResponse {
     }
     match groups::ask(ctx, Request::Sync(body)).await {
         Reply::Sync(response) => response,
+        // What was parked before the restart is gone, so the member is to join again. Clients do not expect
+        // LOAD_IN_PROGRESS here, and older ones give up over it.
+        Reply::Refused(ErrorCode::CoordinatorLoadInProgress) => refuse(ErrorCode::RebalanceInProgress),
         reply => refuse(groups::refused(&reply)),
     }
 }

@@ -60,6 +60,10 @@ pub(super) fn join(step: &mut Step<'_, '_>, soft: &mut Soft, join: Join) {
     if join.body.member_id.is_empty() {
         join_new(step, &id, group, join);
     } else if group.pending.contains(join.body.member_id.as_str()) {
+        if join.body.group_instance_id.is_some() {
+            // Static members are not given an id to come back with: this is somebody else's.
+            return refuse(step, &join, ErrorCode::UnknownMemberId);
+        }
         let member = Arc::from(join.body.member_id.as_str());
         add(step, &id, group, join, member);
     } else {

@@ -103,3 +103,46 @@ fn answering_before_the_sync_is_noticed() {
     assert!(violations > 0, "the recorder saw no broken promise");
     assert!(behind > 0, "no acknowledged commit was lost");
 }
+
+#[test]
+fn many_groups_that_commit_at_once_each_find_their_own_last_offset() {
+    const GROUPS: usize = 12;
+    const COMMITS: i64 = 60;
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = setup
+            .plan(dir.path())
+            .with("offsets.topic.num.partitions", "3")
+            .start();
+        let orders = broker.client().create_topic("orders", 1, &[]);
+        let name = |group: usize| format!("group-{group}");
+        let committers = (0..GROUPS).map(|group| {
+            let mut client = broker.client();
+            let name = name(group);
+            thread::spawn(move || {
+                client.coordinator(&name);
+                for offset in 0..=COMMITS {
+                    let code = client.commit_of(&name, 9, &nobody(), orders, offset * 100 + group as i64);
+                    assert_eq!(code, ErrorCode::None);
+                }
+            })
+        });
+        committers
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|thread| thread.join().expect("a committer"));
+        let read = |broker: &Broker| {
+            let mut client = broker.client();
+            (0..GROUPS)
+                .map(|group| client.committed_of(&name(group), 10, orders).0)
+                .collect::<Vec<_>>()
+        };
+        let expected: Vec<i64> = (0..GROUPS as i64).map(|group| COMMITS * 100 + group).collect();
+        assert_eq!(read(&broker), expected);
+        broker.stop();
+        let broker = setup.start(dir.path());
+        broker.client().coordinator("group-0");
+        assert_eq!(read(&broker), expected, "after a restart");
+        broker.stop();
+    });
+}

@@ -44,9 +44,29 @@ pub(crate) trait Member {
     /// The leader's own sync: all the work for itself.
     fn sync(&mut self, version: i16, joined: &JoinGroupResponse) -> Bytes;
     fn beat(&mut self, version: i16, joined: &JoinGroupResponse) -> ErrorCode;
-    fn commit(&mut self, version: i16, joined: &JoinGroupResponse, topic: [u8; 16], offset: i64)
-    -> ErrorCode;
-    fn committed(&mut self, version: i16, topic: [u8; 16]) -> (i64, ErrorCode);
+    fn commit_of(
+        &mut self,
+        group: &str,
+        version: i16,
+        joined: &JoinGroupResponse,
+        topic: [u8; 16],
+        offset: i64,
+    ) -> ErrorCode;
+    fn committed_of(&mut self, group: &str, version: i16, topic: [u8; 16]) -> (i64, ErrorCode);
+
+    fn commit(
+        &mut self,
+        version: i16,
+        joined: &JoinGroupResponse,
+        topic: [u8; 16],
+        offset: i64,
+    ) -> ErrorCode {
+        self.commit_of(GROUP, version, joined, topic, offset)
+    }
+
+    fn committed(&mut self, version: i16, topic: [u8; 16]) -> (i64, ErrorCode) {
+        self.committed_of(GROUP, version, topic)
+    }
 }
 
 const GROUP: &str = "readers";
@@ -124,8 +144,9 @@ impl Member for Client {
         ErrorCode::from_code(self.call(version, &request).error_code)
     }
 
-    fn commit(
+    fn commit_of(
         &mut self,
+        group: &str,
         version: i16,
         joined: &JoinGroupResponse,
         topic: [u8; 16],
@@ -137,7 +158,7 @@ impl Member for Client {
             ..Default::default()
         };
         let request = OffsetCommitRequest {
-            group_id: GROUP.into(),
+            group_id: Str::copy_from(group),
             generation_id_or_member_epoch: joined.generation_id,
             member_id: joined.member_id.clone(),
             topics: vec![OffsetCommitRequestTopic {
@@ -153,14 +174,14 @@ impl Member for Client {
         }
     }
 
-    fn committed(&mut self, version: i16, topic: [u8; 16]) -> (i64, ErrorCode) {
+    fn committed_of(&mut self, group: &str, version: i16, topic: [u8; 16]) -> (i64, ErrorCode) {
         if version < 8 {
             let topic = OffsetFetchRequestTopic {
                 name: "orders".into(),
                 partition_indexes: vec![0],
             };
             let request = OffsetFetchRequest {
-                group_id: GROUP.into(),
+                group_id: Str::copy_from(group),
                 topics: Some(vec![topic]),
                 ..Default::default()
             };
@@ -177,22 +198,23 @@ impl Member for Client {
             partition_indexes: vec![0],
         };
         let group = OffsetFetchRequestGroup {
-            group_id: GROUP.into(),
+            group_id: Str::copy_from(group),
             topics: Some(vec![topic]),
             ..Default::default()
         };
-        let answer = self.call(
-            version,
-            &OffsetFetchRequest {
-                groups: vec![group],
-                ..Default::default()
-            },
-        );
-        let partition = &answer.groups[0].topics[0].partitions[0];
-        (
-            partition.committed_offset,
-            ErrorCode::from_code(partition.error_code),
-        )
+        let request = OffsetFetchRequest {
+            groups: vec![group],
+            ..Default::default()
+        };
+        eventually("a coordinator that is loaded", || {
+            let answer = self.call(version, &request);
+            let topic = answer.groups[0].topics.first()?;
+            let partition = &topic.partitions[0];
+            Some((
+                partition.committed_offset,
+                ErrorCode::from_code(partition.error_code),
+            ))
+        })
     }
 }
 

@@ -134,3 +134,13 @@ fn a_static_member_is_known_again_after_a_restart() {
     assert_eq!((reply.error_code, reply.generation_id), (0, 1));
     assert_eq!(beat_as(&mut scene, &old, "i-1"), ErrorCode::FencedInstanceId);
 }
+
+#[test]
+fn an_id_that_was_given_to_somebody_else_makes_nobody_static() {
+    let mut scene = Scene::new();
+    let member = scene.member_id(&consumer());
+    let ticket = scene.join(&consumer().called(&member).instance("i-1"));
+    assert_eq!(scene.joined(ticket).error_code, ErrorCode::UnknownMemberId.code());
+    let ticket = scene.join(&consumer().called(&member));
+    assert!(scene.is_parked(ticket), "its owner can still join");
+}
