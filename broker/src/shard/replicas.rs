@@ -285,7 +285,15 @@ impl Shard {
             let Some(log) = partition.give_up() else { continue };
             // Renamed before anything else happens: a topic of the same name may come next.
             match log.delete().rename(&dir.checkpoints).await {
-                Ok(unlink) => rt::spawn(report("remove a deleted log", unlink.run())).detach(),
+                Ok(unlink) => {
+                    let checkpoints = dir.checkpoints.clone();
+                    let remove = async move {
+                        unlink.run().await?;
+                        // Again: a full disk may have had no room for them before.
+                        rt::blocking(move || checkpoints.write()).await
+                    };
+                    rt::spawn(report("remove a deleted log", remove)).detach();
+                }
                 Err(error) => {
                     tracing::error!(topic = %topic.name, partition = number, %error, "move a deleted log away");
                 }
