@@ -13,6 +13,7 @@ mod dirs;
 mod measure;
 mod signals;
 
+use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -43,6 +44,8 @@ pub use self::signals::Signals;
 pub struct TestSwitches {
     /// Answer producers before their records are synced: the durability tests must fail with it.
     pub answer_before_sync: bool,
+    /// Log files all cores together keep open, where several brokers share this process; else a share of its limit.
+    pub open_files: Option<usize>,
     /// Do not end the process when the last log directory failed: it is the test's.
     pub survive_failed_disk: bool,
 }
@@ -448,7 +451,8 @@ fn on_failure(failure: &Arc<Mutex<Option<String>>>, end_process: bool) -> Fatal 
     Arc::new(move |why| {
         tracing::error!("{why}");
         if end_process {
-            eprintln!("millrace-broker: {why}");
+            // Not `eprintln!`: a test harness captures that, and the process would end without a word.
+            let _ = writeln!(std::io::stderr(), "millrace-broker: {why}");
             std::process::exit(1);
         }
         *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
@@ -485,7 +489,7 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         // Requests and the tail cache share what a core may hold; replies are slices of the latter.
         receive_budget_bytes: memory / 2,
         tail_cache_bytes: memory / 2,
-        open_files: open_files(count),
+        open_files: open_files(switches.open_files, count),
         groups: group_options(&config.groups),
         auto_create_topics: config.topics.auto_create,
         delete_topics: config.topics.delete_enable,
@@ -498,6 +502,7 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
 }
 
 /// Log files one core may keep open: half of what the process may open, the rest is for connections.
-fn open_files(count: u16) -> usize {
-    (rt::limits::open_files() / 2 / usize::from(count)).max(16)
+fn open_files(given: Option<usize>, count: u16) -> usize {
+    let all = given.unwrap_or_else(|| rt::limits::open_files() / 2);
+    (all / usize::from(count)).max(16)
 }

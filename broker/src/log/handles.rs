@@ -4,6 +4,9 @@
 //! The limit is strict: when as many files as that are in use, the next one waits. A job must therefore hold at most one
 //! [`Handle`] at a time, or two jobs could wait for each other; every job of `log/` opens, uses and drops before the next.
 //!
+//! Where the process runs out of descriptors all the same (connections took more than their share), the limit shrinks to
+//! what is open now: an older file is closed for the new one. Only a cache with nothing to give fails the open.
+//!
 //! A file renamed or unlinked while a job holds its handle stays readable and writable to that job.
 
 use std::cell::{Cell, RefCell};
@@ -12,9 +15,14 @@ use std::io;
 use std::ops::Deref;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::rt::file::{Disk, File, OpenOptions};
+use crate::rt;
+use crate::rt::file::{self, Disk, File, OpenOptions};
 use crate::rt::local::Event;
+
+/// Between two tries to open a file while there is no descriptor for it.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(2);
 
 /// A file's identity within one [`HandleCache`], for its whole life and through renames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,7 +36,7 @@ impl FileKey {
 /// The open files of one shard. `!Send`: lives and dies on its core.
 pub struct HandleCache {
     disk: Disk,
-    limit: usize,
+    limit: Cell<usize>,
     next_key: Cell<u64>,
     slots: RefCell<Slots>,
     /// Rings when a file came free, finished opening, or failed to.
@@ -74,7 +82,7 @@ impl HandleCache {
     pub fn new(disk: &Disk, limit: usize) -> Rc<HandleCache> {
         Rc::new(HandleCache {
             disk: disk.clone(),
-            limit: limit.max(1),
+            limit: Cell::new(limit.max(1)),
             next_key: Cell::new(1),
             slots: RefCell::default(),
             changed: Event::default(),
@@ -107,9 +115,32 @@ impl HandleCache {
             match self.look(key) {
                 Look::Ready(handle) => return Ok(handle),
                 Look::Wait => changed.await,
-                Look::Open => return self.open(key, path, create).await,
+                Look::Open => match self.open(key, path, create).await {
+                    // The ring closes a file on a later turn: without a pause the next try would come before that.
+                    Err(error) if file::out_of_files(&error) && self.shrink() => {
+                        rt::sleep(SHORTAGE_PAUSE).await
+                    }
+                    opened => return opened,
+                },
             }
         }
+    }
+
+    /// No descriptor was left: from now on as many files as are open now. False if there are none, so that waiting for one
+    /// of them would have no end.
+    fn shrink(&self) -> bool {
+        let open = self.open_files();
+        if open == 0 {
+            return false;
+        }
+        if open < self.limit.get() {
+            tracing::warn!(
+                limit = open,
+                "out of file descriptors: fewer log files stay open from now on; raise the limit of open files (ulimit -n)"
+            );
+            self.limit.set(open);
+        }
+        true
     }
 
     /// Closes the file of `key` when nobody uses it, and does not keep it afterwards: it was unlinked.
@@ -151,7 +182,7 @@ impl HandleCache {
             Some(Slot::Opening { .. }) => return Look::Wait,
             None => {}
         }
-        if slots.by_key.len() >= self.limit {
+        if slots.by_key.len() >= self.limit.get() {
             let Some((_, oldest)) = slots.idle.pop_first() else {
                 return Look::Wait;
             };

@@ -20,7 +20,7 @@ use crate::rt::net::TcpListener;
 use crate::rt::{self, ShardId, doorbell};
 use crate::shard::bridge::{Bridge, BridgeEnd};
 use crate::shard::counters::ShardCounters;
-use crate::shard::mesh::{Answer, Message};
+use crate::shard::mesh::{Answer, Asked};
 use crate::shard::replicas::{self, FoundLog};
 use crate::shard::{self, Seed, Shard};
 
@@ -63,7 +63,7 @@ pub(super) struct Beginning {
     pub(super) fetch_sessions: usize,
     pub(super) disk: Disk,
     pub(super) checkpoints: Vec<Arc<DirectoryCheckpoints>>,
-    pub(super) port: Port<Message, Answer>,
+    pub(super) port: Port<Asked, Answer>,
     pub(super) bridge: Bridge,
     pub(super) bridge_end: BridgeEnd,
     pub(super) counters: Arc<ShardCounters>,

@@ -50,6 +50,7 @@ struct State {
     held: bool,
     fail_syncs_of: Option<String>,
     fail_writes_of: Option<String>,
+    refuse_opens: usize,
     promises: u64,
     violations: Vec<String>,
 }
@@ -69,6 +70,7 @@ impl Recorder {
                 held: false,
                 fail_syncs_of: None,
                 fail_writes_of: None,
+                refuse_opens: 0,
                 promises: 0,
                 violations: Vec::new(),
             }),
@@ -137,6 +139,19 @@ impl Recorder {
     /// Syncs of files and directories whose path contains `part` fail with EIO from now on; `None` ends it.
     pub fn fail_syncs_of(&self, part: Option<&str>) {
         self.state().fail_syncs_of = part.map(str::to_owned);
+    }
+
+    /// The next `times` opens by shards fail with EMFILE.
+    pub fn refuse_opens(&self, times: usize) {
+        self.state().refuse_opens = times;
+    }
+
+    /// What the next open answers, if it is refused.
+    pub(super) fn refused_open(&self) -> Option<io::Error> {
+        let left = &mut self.state().refuse_opens;
+        let refused = *left > 0;
+        *left = left.saturating_sub(1);
+        refused.then(|| io::Error::from_raw_os_error(libc::EMFILE))
     }
 
     /// Writes to files whose path contains `part` fail with ENOSPC from now on; `None` ends it.

@@ -3,6 +3,7 @@
 //! Owns the questions and answers and the one place that serves them; the channels underneath are `rt::mesh`. A question
 //! to the own core is a plain call and never becomes a message.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use super::Shard;
@@ -48,6 +49,16 @@ pub enum Answer {
     Group(super::coordinator::Reply),
 }
 
+/// A question with the metadata its asker goes by (the offset of its image): cores install an image one after the other,
+/// and the owner of a partition must not deny what the asker has already seen of it.
+pub struct Asked {
+    seen: u64,
+    message: Message,
+}
+
+/// Questions that came before the metadata they rest on, in order of arrival.
+pub(super) type Early = VecDeque<(Asked, Replier<Asked, Answer>)>;
+
 impl Shard {
     /// Asks the owner `to`; its own questions this core answers itself.
     pub async fn ask(self: &Rc<Self>, to: ShardId, message: Message) -> Answer {
@@ -55,19 +66,43 @@ impl Shard {
             return self.answer(message).await;
         }
         // A core that is gone means a process that ends: nothing is left to tell the client.
-        self.mesh.request(to, message).await.unwrap_or(Answer::Done)
+        let seen = self.image.borrow().offset;
+        let asked = Asked { seen, message };
+        self.mesh.request(to, asked).await.unwrap_or(Answer::Done)
     }
 
     /// Serves the other cores' questions in order of arrival, for as long as this core lives.
-    pub(super) async fn run_mesh(self: Rc<Self>, inbound: Inbound<Message, Answer>) {
+    pub(super) async fn run_mesh(self: Rc<Self>, inbound: Inbound<Asked, Answer>) {
         let shard = self.clone();
         inbound
-            .run(move |_from, message, replier| shard.begin(message, replier))
+            .run(move |_from, asked, replier| {
+                // One behind another that waits, waits too: order is kept.
+                let early = asked.seen > shard.image.borrow().offset || !shard.early.borrow().is_empty();
+                if early {
+                    shard.early.borrow_mut().push_back((asked, replier));
+                } else {
+                    shard.begin(asked.message, replier);
+                }
+            })
             .await;
     }
 
+    /// A newer image is installed: serves what waited for it. The windows of the mesh bound how much that is, and the
+    /// image is committed and on its way.
+    pub(super) fn begin_early(self: &Rc<Self>) {
+        let installed = self.image.borrow().offset;
+        loop {
+            let mut early = self.early.borrow_mut();
+            let Some((asked, replier)) = early.pop_front_if(|(asked, _)| asked.seen <= installed) else {
+                return;
+            };
+            drop(early);
+            self.begin(asked.message, replier);
+        }
+    }
+
     /// Appends at once, so that appends happen in the order in which they arrive; all that may wait gets its own task.
-    fn begin(self: &Rc<Self>, message: Message, replier: Replier<Message, Answer>) {
+    fn begin(self: &Rc<Self>, message: Message, replier: Replier<Asked, Answer>) {
         match message {
             Message::Produce(produce) => {
                 let appended = self.begin_produce(produce);

@@ -40,7 +40,7 @@ use crate::rt::mesh::Port;
 use crate::rt::{self, ShardId};
 use bridge::{Bridge, BridgeEnd};
 use counters::ShardCounters;
-use mesh::{Answer, Message};
+use mesh::{Answer, Asked, Early};
 use partitions::Partition;
 use read::WatchTicket;
 use replicas::Unclaimed;
@@ -116,7 +116,7 @@ pub struct Seed {
     /// Checkpoint files of each log directory, in their order.
     pub checkpoints: Vec<Arc<DirectoryCheckpoints>>,
     /// This core's end of the mesh.
-    pub port: Port<Message, Answer>,
+    pub port: Port<Asked, Answer>,
     /// The control plane's end of this core's bridge: replies come back over it.
     pub bridge: Bridge,
     /// The metadata quorum.
@@ -161,7 +161,8 @@ pub struct Shard {
     next_submission: Cell<u64>,
     producer_ids: producer_ids::Block,
     unclaimed: Unclaimed,
-    mesh: rt::mesh::Mesh<Message, Answer>,
+    mesh: rt::mesh::Mesh<Asked, Answer>,
+    early: RefCell<Early>,
     stop: Cell<bool>,
     stopped: Event,
     fatal: Fatal,
@@ -208,6 +209,7 @@ impl Shard {
             producer_ids: producer_ids::Block::default(),
             unclaimed,
             mesh,
+            early: RefCell::default(),
             stop: Cell::new(false),
             stopped: Event::default(),
             fatal: seed.fatal,

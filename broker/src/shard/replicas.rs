@@ -109,6 +109,7 @@ impl Shard {
         self.count_partitions();
         self.coordinators.image_installed(self, &diff);
         self.image_changed.notify_all();
+        self.begin_early();
     }
 
     fn forget_configs(&self, diff: &ImageDiff) {

@@ -97,10 +97,14 @@ impl Client {
 
     /// Whether the broker has closed the connection; waits for it.
     pub(crate) fn is_closed(&mut self) -> bool {
-        let mut byte = [0];
-        match self.stream.read(&mut byte) {
-            Ok(read) => read == 0,
-            Err(error) => error.kind() == io::ErrorKind::ConnectionReset,
+        loop {
+            match self.stream.read(&mut [0]) {
+                Ok(read) => return read == 0,
+                // A ring that ends interrupts the threads of its process, and a read with a timeout is not restarted.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return true,
+                Err(error) => panic!("neither closed nor reset: {error}"),
+            }
         }
     }
 

@@ -157,11 +157,7 @@ fn a_failed_sync_takes_the_partition_offline_and_is_never_retried() {
         let (data, shadow) = (dir.path().join("data"), dir.path().join("shadow"));
         std::fs::create_dir(&data).unwrap();
         let recorder = Arc::new(Recorder::new(&data, &shadow).unwrap());
-        let broker = setup
-            .plan(&data)
-            .on(Disk::recorded(recorder.clone()))
-            .surviving_a_failed_disk()
-            .start();
+        let broker = setup.plan(&data).on(Disk::recorded(recorder.clone())).start();
         let mut client = broker.client();
         client.create_topic("orders", 1, &[]);
         client.append("orders", 0, &["before"]);

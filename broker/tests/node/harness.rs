@@ -56,7 +56,14 @@ impl Setup {
             dir: dir.to_path_buf(),
             overrides: Vec::new(),
             disk: Disk::real(),
-            switches: TestSwitches::default(),
+            switches: TestSwitches {
+                // Tests run beside each other, each with a broker or two, under whatever limit the machine gives.
+                open_files: Some(64),
+                // A test that fails takes its folder away under the broker: what is told of must be the test, and a
+                // broker that failed for itself is found at its stop.
+                survive_failed_disk: true,
+                ..TestSwitches::default()
+            },
         }
     }
 
@@ -81,12 +88,12 @@ impl Plan {
         self
     }
 
-    pub(crate) fn surviving_a_failed_disk(mut self) -> Plan {
-        self.switches.survive_failed_disk = true;
-        self
-    }
-
     pub(crate) fn start(self) -> Broker {
+        // What brokers warn of is printed with a test that fails.
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_max_level(tracing::Level::WARN)
+            .try_init();
         let mut overrides = vec![
             format!("log.dirs={}", self.dir.display()),
             format!("io.engine={}", self.setup.engine),
@@ -124,6 +131,7 @@ impl Broker {
     }
 
     pub(crate) fn stop(self) {
+        assert_eq!(self.node.failure(), None, "the broker went on after a failure");
         self.node.stop().expect("a clean stop");
     }
 }

@@ -117,3 +117,32 @@ fn promises_are_kept_and_an_early_one_is_noticed() {
         assert_eq!(recorder.violations().len(), 1);
     });
 }
+
+#[test]
+fn a_cache_without_descriptors_gives_up_older_files_or_waits() {
+    on_engines(|| async {
+        let Recorded { recorder, rig, .. } = &recorded(small());
+        let cache = HandleCache::new(&rig.disk, 16);
+        let open = |name: &str| {
+            let (cache, key, path) = (cache.clone(), cache.new_key(), rig.root.join(name));
+            async move { cache.get(key, &path, true).await }
+        };
+        let used = open("a").await.unwrap();
+        drop(open("b").await.unwrap());
+        recorder.refuse_opens(1);
+        let third = open("c").await.expect("room was made");
+        assert_eq!(cache.open_files(), 2, "b was closed for c, and the limit stays");
+        let waiting = crate::rt::spawn(open("d"));
+        crate::rt::yield_now().await;
+        drop(used);
+        let fourth = waiting.await.expect("a came free");
+        drop((third, fourth));
+        let empty = HandleCache::new(&rig.disk, 16);
+        recorder.refuse_opens(1);
+        let refused = empty.get(empty.new_key(), &rig.root.join("e"), true).await;
+        assert!(
+            crate::rt::file::out_of_files(&refused.err().expect("nothing to give")),
+            "said as what it is"
+        );
+    });
+}

@@ -84,10 +84,11 @@ impl Disk {
     }
 
     fn open_std(&self, path: &Path, options: OpenOptions) -> io::Result<(fs::File, Track)> {
-        let file = options
-            .std()
-            .open(path)
-            .map_err(|error| named("open", path, &error))?;
+        let opened = match self.recorder().and_then(|recorder| recorder.refused_open()) {
+            Some(error) => Err(error),
+            None => options.std().open(path),
+        };
+        let file = opened.map_err(|error| named("open", path, &error))?;
         let track = match self.recorder() {
             None => None,
             Some(recorder) => Some((recorder.clone(), recorder.opened(path)?)),
@@ -109,9 +110,27 @@ impl Disk {
     }
 }
 
-/// Adds the operation and the path to an error, keeping its kind and its errno (in the words).
+/// An error of the file system with the operation and the path, and the errno it came with.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+struct Named {
+    words: String,
+    errno: Option<i32>,
+}
+
+/// Adds the operation and the path to an error, keeping its kind and its errno.
 fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{verb} {}: {error}", path.display()))
+    let words = format!("{verb} {}: {error}", path.display());
+    let errno = error.raw_os_error();
+    io::Error::new(error.kind(), Named { words, errno })
+}
+
+/// Whether an open failed because this process or the machine has no file descriptor left (EMFILE, ENFILE): that passes
+/// when others close theirs, and says nothing about the disk.
+pub fn out_of_files(error: &io::Error) -> bool {
+    let named = error.get_ref().and_then(|inner| inner.downcast_ref::<Named>());
+    let errno = named.map_or(error.raw_os_error(), |named| named.errno);
+    matches!(errno, Some(libc::EMFILE | libc::ENFILE))
 }
 
 /// An open file of one shard. Cheap to clone (`Rc`). Any number of operations may be in flight; the kernel does not

@@ -165,10 +165,17 @@ impl TcpStream {
 
     /// Reads what is there, at least one byte; 0 when the peer has finished sending. Dropping it loses nothing.
     pub async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        engine::yield_if_needed().await;
-        match &self.0.kind {
-            StreamKind::Uring(stream) => stream.read(buffer).await,
-            StreamKind::Posix(stream) => stream.read(buffer).await,
+        loop {
+            engine::yield_if_needed().await;
+            let outcome = match &self.0.kind {
+                StreamKind::Uring(stream) => stream.read(buffer).await,
+                StreamKind::Posix(stream) => stream.read(buffer).await,
+            };
+            // The kernel interrupts a thread for its ring's work, too: nothing is wrong with the connection.
+            match outcome {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
         }
     }
 

@@ -105,8 +105,10 @@ impl Stream {
             outcome => return outcome,
         }
         let first = unsent.first();
-        let sent = poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, first)).await?;
-        unsent.advance(sent);
+        match poll_fn(|cx| Pin::new(&mut *self.stream.borrow_mut()).poll_write(cx, first)).await {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            sent => unsent.advance(sent?),
+        }
         Ok(())
     }
 }

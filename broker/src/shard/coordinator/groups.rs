@@ -87,11 +87,14 @@ impl Coordinators {
         let number = partition_of(group, topic.partitions.len() as i32);
         match self.runner(shard, topic, number) {
             Some(runner) if matches!(request, Request::Commit { .. }) => {
-                let answer = rt::timeout(shard.options.groups.commit_timeout, runner.ask(request)).await;
-                // The commit may still happen; the client looks for the coordinator and commits again.
-                answer
-                    .unwrap_or(Err(ErrorCode::CoordinatorNotAvailable))
-                    .unwrap_or_else(Reply::Refused)
+                let limit = shard.options.groups.commit_timeout;
+                let answer = rt::timeout(limit, runner.ask(request)).await.unwrap_or_else(|_| {
+                    let ms = limit.as_millis();
+                    tracing::warn!(partition = number, limit_ms = %ms, "an offset commit was not on disk in time; its client is told to try again");
+                    // The commit may still happen; the client looks for the coordinator and commits again.
+                    Err(ErrorCode::CoordinatorNotAvailable)
+                });
+                answer.unwrap_or_else(Reply::Refused)
             }
             Some(runner) => runner.ask(request).await.unwrap_or_else(Reply::Refused),
             None => Reply::Refused(ErrorCode::NotCoordinator),
