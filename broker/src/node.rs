@@ -29,7 +29,7 @@ use crate::directory::{self, Directories};
 use crate::group::Limits;
 use crate::http::Health;
 use crate::log::checkpoint::{self, DirectoryCheckpoints};
-use crate::net::listener;
+use crate::net::{listener, quota::Quota};
 use crate::quorum;
 use crate::quorum::admin::{BrokerState, BrokerView};
 use crate::rt::cores::{self, CorePlan};
@@ -291,6 +291,7 @@ impl Cores {
             by_core[placement::owner(&log.id(), count).index()].push(log);
         }
         let mut beginnings = Vec::new();
+        let quota = Arc::new(Quota::default());
         let (mut commands, mut bridges, mut counters) = (Vec::new(), Vec::new(), Vec::new());
         for ((index, port), found) in ports.into_iter().enumerate().zip(by_core) {
             let (command, inbox) = doorbell::channel(16).map_err(failed("connect the cores"))?;
@@ -306,6 +307,7 @@ impl Cores {
                 net: listener::Options {
                     request_max_bytes: config.sockets.request_max_bytes,
                     max_idle: config.sockets.max_idle,
+                    quota: quota.clone(),
                 },
                 fetch_sessions: config.sockets.fetch_session_slots.div_ceil(usize::from(count)),
                 disk: disk.clone(),
@@ -494,6 +496,8 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         auto_create_topics: config.topics.auto_create,
         delete_topics: config.topics.delete_enable,
         fetch_max_bytes: config.sockets.fetch_max_bytes,
+        describe_partitions_max: config.sockets.describe_partitions_max,
+        producers_check: config.storage.producers_check,
         retention_check: config.storage.retention_check,
         checkpoint_every: config.storage.checkpoint_every,
         disk_reserve_bytes: config.storage.disk_reserve_bytes,

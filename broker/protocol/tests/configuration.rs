@@ -29,6 +29,7 @@ fn range(property: &Property) -> String {
         Range::Between(low, high) => format!("{low} to {high}"),
         Range::OneOf(words) => words.join(", "),
         Range::NotEmpty => "not empty".to_string(),
+        Range::CountsByAddress => "address:number, ...".to_string(),
     }
 }
 

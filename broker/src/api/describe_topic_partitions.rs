@@ -14,9 +14,6 @@ use super::metadata::{is_up, numbers, offline};
 use super::serve::Ctx;
 use crate::metadata::image::{MetadataImage, PartitionImage, TopicImage};
 
-/// `max.request.partition.size.limit`'s default: no page is larger, whatever the client asks for.
-const LARGEST_PAGE: i32 = 2000;
-
 /// Answers one page from this core's image.
 pub async fn handle(ctx: &Ctx, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let image = ctx.shard().image();
@@ -34,7 +31,9 @@ pub async fn handle(ctx: &Ctx, request: DescribeTopicPartitionsRequest) -> Descr
         Some(cursor) => (cursor.topic_name.as_str(), cursor.partition_index.max(0) as usize),
         None => ("", 0),
     };
-    let mut room = request.response_partition_limit.clamp(1, LARGEST_PAGE) as usize;
+    let largest = ctx.shard().options.describe_partitions_max;
+    let mut room = usize::try_from(request.response_partition_limit).unwrap_or(0);
+    room = room.min(largest).max(1);
     let mut page = DescribeTopicPartitionsResponse::default();
     for name in names.iter().skip_while(|name| &***name < from_topic) {
         // The cursor's partition counts for the cursor's topic alone, which may be gone by now.

@@ -62,6 +62,8 @@ pub struct StorageOptions {
     pub retention_check: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_every: Duration,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producers_check: Duration,
     /// `log.disk.reserve.bytes`: free bytes below which producers are refused.
     pub disk_reserve_bytes: u64,
 }
@@ -101,6 +103,8 @@ pub struct SocketOptions {
     pub fetch_max_bytes: usize,
     /// `max.incremental.fetch.session.cache.slots`.
     pub fetch_session_slots: usize,
+    /// `max.request.partition.size.limit`.
+    pub describe_partitions_max: usize,
 }
 
 /// What a topic gets whose creator does not say.
@@ -178,6 +182,7 @@ impl Config {
                 log_dirs,
                 retention_check: values.millis("log.retention.check.interval.ms"),
                 checkpoint_every: values.millis("log.flush.offset.checkpoint.interval.ms"),
+                producers_check: values.millis("producer.id.expiration.check.interval.ms"),
                 disk_reserve_bytes: values.size("log.disk.reserve.bytes") as u64,
             },
             listeners,
@@ -368,6 +373,16 @@ fn unserved_values(settings: &mut Settings) {
     {
         settings.refuse("log.cleanup.policy", "compact is not served yet");
     }
+    if settings.text("max.connections.per.ip") == Some("0")
+        && settings
+            .text("max.connections.per.ip.overrides")
+            .is_none_or(str::is_empty)
+    {
+        settings.refuse(
+            "max.connections.per.ip",
+            "nobody could connect; max.connections.per.ip.overrides must name who may",
+        );
+    }
     for name in ["default.replication.factor", "min.insync.replicas"] {
         let above_one = settings
             .given(name)
@@ -398,6 +413,7 @@ fn sockets(values: &Values<'_>) -> SocketOptions {
         max_idle: values.millis("connections.max.idle.ms"),
         fetch_max_bytes: values.size("fetch.max.bytes"),
         fetch_session_slots: values.size("max.incremental.fetch.session.cache.slots"),
+        describe_partitions_max: values.size("max.request.partition.size.limit"),
     }
 }
 

@@ -13,8 +13,12 @@ use std::time::Duration;
 
 use super::connection::{self, Close};
 use super::frames::FrameReader;
+use super::quota::{Limits, Quota, Refused, Slot};
 use crate::api;
 use crate::rt::{self, Instant, local::Notify, net::TcpListener, net::TcpStream};
+
+/// How often a client that waits for a place is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How this core treats connections.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct Options {
     pub request_max_bytes: usize,
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
+    /// How many connections all cores together have.
+    pub quota: Arc<Quota>,
 }
 
 /// One connection as its core's table sees it.
@@ -79,6 +85,10 @@ pub struct Connections {
     open: RefCell<HashMap<u64, Rc<Handle>>>,
     next: Cell<u64>,
     emptied: Notify,
+    /// A connection of this core ended.
+    ended: Notify,
+    /// The limits in force at an offset of the metadata.
+    limits: RefCell<Option<(u64, Rc<Limits>)>>,
 }
 
 impl Connections {
@@ -90,6 +100,8 @@ impl Connections {
             open: RefCell::default(),
             next: Cell::new(0),
             emptied: Notify::default(),
+            ended: Notify::default(),
+            limits: RefCell::default(),
         })
     }
 
@@ -97,7 +109,11 @@ impl Connections {
     pub async fn accept(self: Rc<Self>, listener: TcpListener, name: Arc<str>) {
         loop {
             match listener.accept().await {
-                Ok((stream, peer)) => self.open(stream, peer, name.clone()),
+                Ok((stream, peer)) => {
+                    if let Some(slot) = self.slot(peer, &name).await {
+                        self.open(stream, peer, name.clone(), slot);
+                    }
+                }
                 Err(error) => {
                     // Out of descriptors or memory: both pass, and spinning on accept would not help them pass.
                     tracing::warn!(listener = %name, %error, "accept a connection");
@@ -107,7 +123,46 @@ impl Connections {
         }
     }
 
-    fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<str>) {
+    /// A place for a connection from `peer`, waited for while the broker has as many as it may; none if the address has.
+    async fn slot(&self, peer: SocketAddr, listener: &str) -> Option<Slot> {
+        loop {
+            match self.options.quota.admit(peer.ip(), &self.limits()) {
+                Ok(slot) => return Some(slot),
+                Err(Refused::Address { limit }) => {
+                    self.core.shard.counters.refused();
+                    tracing::info!(%peer, listener, "connection closed: its address has max.connections.per.ip = {limit} open");
+                    return None;
+                }
+                Err(Refused::Broker { limit, news }) => {
+                    if news {
+                        tracing::warn!(
+                            listener,
+                            "max.connections = {limit} are open; further clients wait"
+                        );
+                    }
+                    // A connection that ends on another core is seen by looking again.
+                    let _ = rt::timeout(LOOK_AGAIN, self.ended.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// The limits in force, read again when the image has changed.
+    fn limits(&self) -> Rc<Limits> {
+        let shard = &self.core.shard;
+        let offset = shard.image().offset;
+        let mut cached = self.limits.borrow_mut();
+        match &*cached {
+            Some((at, limits)) if *at == offset => limits.clone(),
+            _ => {
+                let limits = Rc::new(Limits::read(|name| shard.broker_value(name)));
+                *cached = Some((offset, limits.clone()));
+                limits
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, stream: TcpStream, peer: SocketAddr, listener: Arc<str>, slot: Slot) {
         let number = self.next.get();
         self.next.set(number + 1);
         let handle = Rc::new(Handle::new());
@@ -124,6 +179,7 @@ impl Connections {
         let table = self.clone();
         rt::spawn(async move {
             connection::run(context, stream, handle, reader).await;
+            drop(slot);
             table.closed(number);
         })
         .detach();
@@ -132,6 +188,7 @@ impl Connections {
     fn closed(&self, number: u64) {
         self.open.borrow_mut().remove(&number);
         self.core.shard.counters.connection_closed();
+        self.ended.notify_one();
         if self.open.borrow().is_empty() {
             self.emptied.notify_one();
         }

@@ -3,3 +3,4 @@
 pub mod connection;
 pub mod frames;
 pub mod listener;
+pub mod quota;

@@ -78,6 +78,10 @@ pub struct Options {
     pub delete_topics: bool,
     /// `fetch.max.bytes`.
     pub fetch_max_bytes: usize,
+    /// `max.request.partition.size.limit`.
+    pub describe_partitions_max: usize,
+    /// `producer.id.expiration.check.interval.ms`.
+    pub producers_check: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -283,6 +287,11 @@ impl Shard {
         ));
         self.configs.borrow_mut().insert(topic, config.clone());
         config
+    }
+
+    /// The value in force on this broker of a property that may change while running.
+    pub fn broker_value(&self, name: &'static str) -> String {
+        topic_config::broker_value(&self.options.given, &self.image(), self.options.node_id, name)
     }
 
     /// A write or sync failed in a log directory: its partitions stop being served at once. When it was the last one,

@@ -165,6 +165,25 @@ impl Levels<'_> {
     }
 }
 
+impl Levels<'_> {
+    fn broker_text(&self, name: &'static str) -> String {
+        let winner = self.of_broker(name).into_iter().next().map(|level| level.value);
+        winner
+            .or_else(|| properties::broker_property(name)?.default.map(str::to_string))
+            .unwrap_or_default()
+    }
+
+    fn broker_number(&self, name: &'static str) -> i64 {
+        let default = || properties::broker_property(name)?.default?.parse().ok();
+        self.broker_text(name)
+            .trim()
+            .parse()
+            .ok()
+            .or_else(default)
+            .unwrap_or(0)
+    }
+}
+
 fn leveled(name: &'static str, value: String, source: Source) -> Leveled {
     Leveled { name, value, source }
 }
@@ -178,6 +197,17 @@ fn in_millis(level: Leveled, unit: i64) -> Leveled {
         },
         _ => level,
     }
+}
+
+/// The value in force of a property that only brokers have; empty where there is none.
+pub(super) fn broker_value(given: &Given, image: &MetadataImage, node: NodeId, name: &'static str) -> String {
+    let levels = Levels {
+        topic: &BTreeMap::new(),
+        image,
+        node,
+        given,
+    };
+    levels.broker_text(name)
 }
 
 impl TopicConfig {
@@ -246,6 +276,7 @@ fn log_config(levels: &Levels<'_>, flush: FlushPolicy) -> LogConfig {
         timestamp_before_max_ms: levels.number("message.timestamp.before.max.ms"),
         timestamp_after_max_ms: levels.number("message.timestamp.after.max.ms"),
         flush,
+        producer_expiration_ms: levels.broker_number("producer.id.expiration.ms"),
         ..LogConfig::default()
     }
 }

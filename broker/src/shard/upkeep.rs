@@ -7,7 +7,7 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::future::join3;
+use futures::future::join4;
 use futures::stream::{StreamExt, iter};
 
 use super::Shard;
@@ -22,9 +22,10 @@ const AT_ONCE: usize = 16;
 impl Shard {
     /// Runs for as long as the core lives.
     pub(super) async fn run_upkeep(self: Rc<Self>) {
-        join3(
+        join4(
             self.clone().watch_disks(),
             self.clone().retain(),
+            self.clone().expire_producers(),
             self.checkpoint_now_and_then(),
         )
         .await;
@@ -68,10 +69,22 @@ impl Shard {
         }
     }
 
+    async fn expire_producers(self: Rc<Self>) {
+        loop {
+            rt::sleep(self.options.producers_check).await;
+            let now_ms = rt::wall_ms();
+            for partition in self.all_partitions() {
+                if let Ok(mut log) = partition.log_mut() {
+                    log.expire_producers(now_ms);
+                }
+                rt::yield_now().await;
+            }
+        }
+    }
+
     /// Lets go of what a partition's limits no longer keep. The files go later, in the background.
     fn retain_one(&self, partition: &Rc<Partition>, now_ms: i64) {
         let Ok(mut log) = partition.log_mut() else { return };
-        log.expire_producers(now_ms);
         let job = log.retention(now_ms);
         drop(log);
         if partition.is_dirty() || job.is_some() {

@@ -95,6 +95,14 @@ impl Client {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Whether an answer, or the end of the connection, has come already.
+    pub(crate) fn has_something_to_read(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket of ours");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).expect("a socket of ours");
+        peeked.is_ok()
+    }
+
     /// Whether the broker has closed the connection; waits for it.
     pub(crate) fn is_closed(&mut self) -> bool {
         loop {

@@ -7,7 +7,7 @@ use protocol::record::compression::Compression;
 use protocol::{ErrorCode, ProducerEpoch, ProducerId, Str};
 
 use crate::client::{Client, now_ms};
-use crate::harness::everywhere;
+use crate::harness::{eventually, everywhere};
 
 fn batch(id: i64, epoch: i16, sequence: i32, values: usize) -> Bytes {
     let mut builder = BatchBuilder::new(now_ms()).producer(ProducerId(id), ProducerEpoch(epoch), sequence);
@@ -92,6 +92,26 @@ fn a_retry_is_answered_with_the_first_offset_and_a_gap_is_refused() {
             "a retry after the restart"
         );
         assert_eq!(outcome(&mut client, batch(id, 1, 1, 1)), (ErrorCode::None, 4));
+        broker.stop();
+    });
+}
+
+#[test]
+fn a_producer_that_appends_nothing_for_long_is_forgotten() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = setup
+            .plan(dir.path())
+            .with("producer.id.expiration.ms", "1")
+            .with("producer.id.expiration.check.interval.ms", "5")
+            .start();
+        let mut client = broker.client();
+        client.create_topic("orders", 1, &[]);
+        let id = new_id(&mut client);
+        let mut append = || client.produce("orders", 0, batch(id, 0, 0, 1)).base_offset;
+        assert_eq!(append(), 0);
+        // Its first batch is a retry for as long as it is known, and then a new one.
+        eventually("it is forgotten", || (append() == 1).then_some(()));
         broker.stop();
     });
 }

@@ -10,6 +10,7 @@
 mod bad_input;
 mod client;
 mod commits;
+mod connections;
 mod durability;
 mod fetching;
 mod groups;

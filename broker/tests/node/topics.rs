@@ -286,9 +286,19 @@ fn the_cluster_and_its_topics_are_told_in_every_version() {
 
 #[test]
 fn many_partitions_are_told_in_pages() {
+    for (asked, limit, most) in [(2, "2000", 2), (1000, "3", 3), (-1, "3", 1)] {
+        told_in_pages(asked, limit, most);
+    }
+}
+
+/// A client asks for pages of `asked` partitions, the broker is told `limit`, and no page is larger than `most`.
+fn told_in_pages(asked: i32, limit: &str, most: usize) {
     everywhere(|setup| {
         let dir = tempfile::tempdir().unwrap();
-        let broker = setup.start(dir.path());
+        let broker = setup
+            .plan(dir.path())
+            .with("max.request.partition.size.limit", limit)
+            .start();
         let mut client = broker.client();
         client.create_topic("a", 3, &[]);
         client.create_topic("b", 4, &[]);
@@ -297,14 +307,14 @@ fn many_partitions_are_told_in_pages() {
         });
         let mut request = DescribeTopicPartitionsRequest {
             topics: topics.to_vec(),
-            response_partition_limit: 2,
+            response_partition_limit: asked,
             ..Default::default()
         };
         let mut seen = Vec::new();
         loop {
             let page = client.call(0, &request);
             let count: usize = page.topics.iter().map(|topic| topic.partitions.len()).sum();
-            assert!(count <= 2);
+            assert!(count <= most);
             for topic in &page.topics {
                 let name = topic.name.clone().unwrap_or_default().to_string();
                 seen.extend(

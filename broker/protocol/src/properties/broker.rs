@@ -4,7 +4,7 @@
 use super::Effect::{Accepted, NotYet, Served};
 use super::Kind::{Boolean, Class, Double, Int, List, Long, Password, Short, String};
 use super::Property;
-use super::Range::{Any, AtLeast, Between, NotEmpty, OneOf};
+use super::Range::{Any, AtLeast, Between, CountsByAddress, NotEmpty, OneOf};
 use super::Scope::{ClusterWide, PerBroker, ReadOnly};
 
 /// Kafka's properties, by name.
@@ -171,12 +171,12 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "log.segment.bytes", kind: Int, default: Some("1073741824"), range: AtLeast(1048576), scope: ClusterWide, effect: Served, doc: "Size at which a segment is closed and a new one started." },
     Property { name: "log.segment.delete.delay.ms", kind: Long, default: Some("60000"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "How long a deleted segment's file stays on disk under another name." },
     Property { name: "max.connection.creation.rate", kind: Int, default: Some("2147483647"), range: AtLeast(0), scope: ClusterWide, effect: NotYet, doc: "" },
-    Property { name: "max.connections", kind: Int, default: Some("2147483647"), range: AtLeast(0), scope: ClusterWide, effect: NotYet, doc: "" },
-    Property { name: "max.connections.per.ip", kind: Int, default: Some("2147483647"), range: AtLeast(0), scope: ClusterWide, effect: NotYet, doc: "" },
-    Property { name: "max.connections.per.ip.overrides", kind: String, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" },
+    Property { name: "max.connections", kind: Int, default: Some("2147483647"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Most connections of all clients to one broker; further ones wait until one is closed." },
+    Property { name: "max.connections.per.ip", kind: Int, default: Some("2147483647"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Most connections from one address to one broker; further ones are closed at once. 0 needs `max.connections.per.ip.overrides`." },
+    Property { name: "max.connections.per.ip.overrides", kind: String, default: Some(""), range: CountsByAddress, scope: ClusterWide, effect: Served, doc: "Addresses with a `max.connections.per.ip` of their own, as in `127.0.0.1:200,10.0.0.7:50`; host names are not resolved." },
     Property { name: "max.decompressed.message.bytes", kind: Int, default: Some("2147483639"), range: Between(1, 2147483639), scope: ClusterWide, effect: NotYet, doc: "" },
     Property { name: "max.incremental.fetch.session.cache.slots", kind: Int, default: Some("1000"), range: AtLeast(0), scope: ReadOnly, effect: Served, doc: "Fetch sessions kept at most (KIP-227)." },
-    Property { name: "max.request.partition.size.limit", kind: Int, default: Some("2000"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
+    Property { name: "max.request.partition.size.limit", kind: Int, default: Some("2000"), range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "Most partitions in one answer to DescribeTopicPartitions." },
     Property { name: "message.max.bytes", kind: Int, default: Some("1048588"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Largest batch that a producer may send." },
     Property { name: "metadata.log.dir", kind: String, default: None, range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "metadata.log.max.record.bytes.between.snapshots", kind: Long, default: Some("20971520"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
@@ -209,7 +209,8 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "offsets.topic.segment.bytes", kind: Int, default: Some("104857600"), range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "Segment size of __consumer_offsets." },
     Property { name: "principal.builder.class", kind: Class, default: Some("class org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder"), range: Any, scope: PerBroker, effect: NotYet, doc: "" },
     Property { name: "process.roles", kind: List, default: None, range: OneOf(&["broker", "controller"]), scope: ReadOnly, effect: Served, doc: "Roles of this node; broker and controller together is what a Millrace broker is." },
-    Property { name: "producer.id.expiration.ms", kind: Int, default: Some("86400000"), range: AtLeast(1), scope: ClusterWide, effect: NotYet, doc: "" },
+    Property { name: "producer.id.expiration.check.interval.ms", kind: Int, default: Some("600000"), range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "How often idempotent producers are looked through for those to forget." },
+    Property { name: "producer.id.expiration.ms", kind: Int, default: Some("86400000"), range: AtLeast(1), scope: ClusterWide, effect: Served, doc: "A partition forgets an idempotent producer that appended nothing for this long." },
     Property { name: "producer.purgatory.purge.interval.requests", kind: Int, default: Some("1000"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "queued.max.request.bytes", kind: Long, default: Some("-1"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "queued.max.requests", kind: Int, default: Some("500"), range: AtLeast(1), scope: ReadOnly, effect: Accepted, doc: "Requests wait within a memory limit here, and 64 of one connection are worked on at a time." },

@@ -4,6 +4,8 @@
 mod broker;
 mod topic;
 
+use std::net::IpAddr;
+
 /// The type of a property's value, in Kafka's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -72,6 +74,8 @@ pub enum Range {
     OneOf(&'static [&'static str]),
     /// Any text but the empty one.
     NotEmpty,
+    /// Numbers from 0 by IP address, as [`counts_by_address`] reads them.
+    CountsByAddress,
 }
 
 /// What it takes to change a property.
@@ -254,6 +258,7 @@ impl Property {
         match self.range {
             Range::OneOf(words) => words.iter().any(|known| known.eq_ignore_ascii_case(word)),
             Range::NotEmpty => !word.is_empty(),
+            Range::CountsByAddress => counts_by_address(word).is_some(),
             _ => true,
         }
     }
@@ -290,8 +295,22 @@ impl Property {
             Range::OneOf(words) if self.kind == Kind::List => format!("a list of {}", words.join(", ")),
             Range::OneOf(words) => format!("one of {}", words.join(", ")),
             Range::NotEmpty => format!("{kind} that is not empty"),
+            Range::CountsByAddress => "a list of address:number".to_string(),
         }
     }
+}
+
+/// Reads `address:number` pairs separated by commas; none if anything else is among them. The address is an IP address:
+/// Kafka also takes host names, which mean another address after every change of DNS.
+pub fn counts_by_address(text: &str) -> Option<Vec<(IpAddr, u32)>> {
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (address, number) = entry.rsplit_once(':')?;
+        let address = address.trim().trim_start_matches('[').trim_end_matches(']');
+        let number: i32 = number.trim().parse().ok()?;
+        Some((address.parse().ok()?, u32::try_from(number).ok()?))
+    };
+    entries.map(parse).collect()
 }
 
 /// The known name that differs least from `name`, if it differs little.
@@ -388,6 +407,14 @@ mod tests {
         assert_eq!(
             say("ssl.key.password", "secret").map(|said| said.contains("secret")),
             Some(false)
+        );
+        assert_eq!(
+            say("max.connections.per.ip.overrides", "127.0.0.1:7, [::1]:0"),
+            None
+        );
+        assert_eq!(
+            say("max.connections.per.ip.overrides", "db.example:7").as_deref(),
+            Some("max.connections.per.ip.overrides=db.example:7: a list of address:number is expected")
         );
         assert!(check_topic("cleanup.policy", "shred").is_err());
         assert!(check_topic("retention.ms", "-1").is_ok());
