@@ -9,6 +9,7 @@ use std::time::Duration;
 use broker::config::{self, Config};
 use broker::node::{Node, Signals};
 use broker::rt::file::Disk;
+use broker::rt::limits;
 use broker::telemetry::{self, LogFormat};
 use clap::Parser;
 use protocol::properties::{Kind, broker_property};
@@ -39,6 +40,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    limits::small_pages_only();
     let arguments = Arguments::parse();
     if let Some(complaint) = telemetry::init(arguments.log_format) {
         tracing::warn!("{complaint}");

@@ -138,7 +138,9 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
         for entry in entries.flatten() {
             let path = entry.path();
             if path.is_dir() {
-                if path.file_name().is_some_and(|name| name != "target") {
+                // The rules are for our own code.
+                let theirs = |name: &std::ffi::OsStr| name == "target" || name == "third_party";
+                if path.file_name().is_some_and(|name| !theirs(name)) {
                     open.push(path);
                 }
             } else if path.extension().is_some_and(|ending| ending == "rs") {
