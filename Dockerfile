@@ -5,6 +5,8 @@
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# Given by the e2e tests only, to build in less time; without it the release profile's own value holds.
+ARG CARGO_PROFILE_RELEASE_LTO
 # Cargo's downloads and the compiled dependencies outlive a change of the sources. The programs are copied out, because
 # the cache mounts are not part of the layer. A builder may put both caches elsewhere by CARGO_HOME and CARGO_TARGET_DIR.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \

@@ -15,6 +15,8 @@ pub(crate) struct Request {
     pub(crate) user: String,
     /// Name of the pod whose token was used, when the user is a service account.
     pub(crate) pod: String,
+    /// Empty for the core group.
+    pub(crate) group: String,
     /// With the subresource: `pods/status`.
     pub(crate) resource: String,
     pub(crate) code: u64,
@@ -36,6 +38,8 @@ pub(crate) fn requests_of(log: &Path, user: &str) -> Result<Vec<Request>> {
     let text = fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
     let finished = text
         .lines()
+        // Most lines are of others, and stories read the log several times a second.
+        .filter(|line| line.contains(user))
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(finished
         .map(|event| request(&event))
@@ -54,6 +58,7 @@ fn request(event: &Value) -> Request {
         verb: text(&event["verb"]),
         user: text(&event["user"]["username"]),
         pod: text(&event["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
+        group: text(&target["apiGroup"]),
         resource,
         forbidden: event["annotations"]["authorization.k8s.io/decision"] == "forbid",
         code: event["responseStatus"]["code"].as_u64().unwrap_or_default(),

@@ -452,12 +452,14 @@ async fn work(
                     Err(error) => {
                         telemetry.looked("cluster", "status");
                         tracing::warn!(namespace = key.0, cluster = key.1, error, "reconcile");
-                        Duration::from_secs(2)
+                        Some(Duration::from_secs(2))
                     }
                 },
             };
             queue.done(&key);
-            queue.add_after(key, again.max(Duration::from_millis(50)));
+            if let Some(again) = again {
+                queue.add_after(key, again.max(Duration::from_millis(50)));
+            }
         });
     }
 }

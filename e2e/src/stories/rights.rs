@@ -6,12 +6,16 @@ use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
 use super::Env;
-use crate::{audit, operator};
+use crate::audit::{self, Request};
+use crate::operator;
 
-/// Granted and used by no request, with the reason: resource, verb.
-const EXCEPTIONS: &[(&str, &str)] = &[
+/// API group, resource, verb.
+type Right = (String, String, String);
+
+/// Granted and used by no request, with the reason.
+const EXCEPTIONS: &[(&str, &str, &str)] = &[
     // Asked for by the admission plug-in OwnerReferencesPermissionEnforcement, where a cluster has it switched on.
-    ("kafkaclusters/finalizers", "update"),
+    ("millrace.dev", "kafkaclusters/finalizers", "update"),
 ];
 
 pub(super) fn tell(env: &Env<'_>) -> Result<()> {
@@ -19,9 +23,10 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         bail!("the table asks for a cluster of our own")
     };
     let requests = audit::requests_of(&own.audit_log(), &operator::user())?;
-    let used: BTreeSet<(&str, &str)> = requests
+    let used: BTreeSet<Right> = requests
         .iter()
-        .map(|request| (request.resource.as_str(), request.verb.as_str()))
+        .filter(|request| !request.forbidden)
+        .flat_map(rights_used)
         .collect();
 
     let system = operator::kubectl(env.cluster);
@@ -32,30 +37,45 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         }
     }
     ensure!(!granted.is_empty(), "the chart's roles are not found");
-    let unused: Vec<_> = granted
+    let excepted: BTreeSet<Right> = EXCEPTIONS
         .iter()
-        .map(|(resource, verb)| (resource.as_str(), verb.as_str()))
-        .filter(|right| !used.contains(right) && !EXCEPTIONS.contains(right))
+        .map(|(group, resource, verb)| ((*group).to_owned(), (*resource).to_owned(), (*verb).to_owned()))
+        .collect();
+    let unused: Vec<_> = granted
+        .difference(&used)
+        .filter(|right| !excepted.contains(right))
         .collect();
     ensure!(unused.is_empty(), "granted, and used by no story: {unused:?}");
+    let idle: Vec<_> = excepted
+        .iter()
+        .filter(|right| used.contains(right) || !granted.contains(right))
+        .collect();
+    ensure!(idle.is_empty(), "listed as exceptions without need: {idle:?}");
     Ok(())
 }
 
-fn collect(role: &Value, granted: &mut BTreeSet<(String, String)>) {
+/// What the API server asked its authorizer for this request.
+fn rights_used(request: &Request) -> Vec<Right> {
+    let right = |verb: &str| (request.group.clone(), request.resource.clone(), verb.to_owned());
+    let mut rights = vec![right(&request.verb)];
+    // A server-side apply is logged as patch; where it makes the object, the right to create was asked for as well.
+    if request.verb == "patch" && request.code == 201 {
+        rights.push(right("create"));
+    }
+    rights
+}
+
+fn collect(role: &Value, granted: &mut BTreeSet<Right>) {
+    let words = |list: &Value| -> Vec<String> {
+        let words = list.as_array().into_iter().flatten().filter_map(Value::as_str);
+        words.map(str::to_owned).collect()
+    };
     for rule in role["rules"].as_array().into_iter().flatten() {
-        for resource in rule["resources"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
-            for verb in rule["verbs"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-            {
-                granted.insert((resource.to_owned(), verb.to_owned()));
+        for group in words(&rule["apiGroups"]) {
+            for resource in words(&rule["resources"]) {
+                for verb in words(&rule["verbs"]) {
+                    granted.insert((group.clone(), resource.clone(), verb));
+                }
             }
         }
     }

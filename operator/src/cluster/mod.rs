@@ -23,17 +23,17 @@ use validate::Invalid;
 /// Pause before the next look while something is under way. Pods are watched; a broker's own progress is asked for.
 const SOON: Duration = Duration::from_secs(1);
 
-/// One look at a cluster. Returns when to look again if nothing happens before.
-pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String> {
+/// One look at a cluster. Returns when to look again if nothing happens before; a cluster that is gone is forgotten.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>, String> {
     let quiet = context.options.full_reconciliation;
     let Some(resource) = context.caches.clusters.get(&key.0, &key.1) else {
         // Owner references take care of the objects.
         context.forget(key);
-        return Ok(quiet);
+        return Ok(None);
     };
     let resource = context.with_written(&*resource);
     if resource.metadata.deletion_timestamp.is_some() || context.namespace_goes(&resource) {
-        return Ok(quiet);
+        return Ok(Some(quiet));
     }
     let observed = observe::observe(&context.caches, &resource).await;
     let paused = resource.spec.paused
@@ -81,12 +81,12 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
                 };
                 return record(context, &resource, &first, None)
                     .await
-                    .map(|()| Duration::ZERO);
+                    .map(|()| Some(Duration::ZERO));
             }
             let applied = apply::apply(&context.client, &key.0, &plan, &observed, &cluster.cluster_id).await;
             if applied.as_ref().is_err_and(apply::ApplyError::namespace_goes) {
                 context.note_namespace_goes(&resource);
-                return Ok(quiet);
+                return Ok(Some(quiet));
             }
             let text = applied.as_ref().err().map(ToString::to_string);
             if let Some(error) = &text {
@@ -128,11 +128,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Duration, String>
         .as_ref()
         .is_some_and(|applied| *applied != Applied::default());
     // A settled cluster is asked about now and then: a broker may lose its engine's word or its address unseen.
-    Ok(if !settled || acted {
+    Ok(Some(if !settled || acted {
         SOON
     } else {
         quiet.min(Duration::from_secs(30))
-    })
+    }))
 }
 
 fn conclude(

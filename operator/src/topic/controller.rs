@@ -28,16 +28,12 @@ const SOON: Duration = Duration::from_secs(2);
 const BATCH: usize = 1000;
 
 /// One look at the due topics of a cluster (namespace, cluster name). Returns when to look again.
-pub async fn look(context: &Context, key: &Key) -> Duration {
+pub async fn look(context: &Context, key: &Key) -> Option<Duration> {
     let (due, more) = context.take_due(key, BATCH);
     let cluster = context.caches.clusters.get(&key.0, &key.1);
     let everything = context.caches.topics.all();
     let mut acting: BTreeMap<String, Arc<KafkaTopic>> = BTreeMap::new();
-    let mut again = if more {
-        Duration::ZERO
-    } else {
-        context.options.full_reconciliation
-    };
+    let mut again = more.then_some(Duration::ZERO);
     for name in due {
         let Some(topic) = context.caches.topics.get(&key.0, &name) else {
             continue;
@@ -51,7 +47,7 @@ pub async fn look(context: &Context, key: &Key) -> Duration {
             Err(error) => {
                 tracing::warn!(topic = name, error, "prepare");
                 context.topic_due(&topic);
-                again = again.min(SOON);
+                again = sooner(again, SOON);
             }
         }
     }
@@ -62,7 +58,7 @@ pub async fn look(context: &Context, key: &Key) -> Duration {
         Ok(true) => again,
         Ok(false) => {
             acting.values().for_each(|topic| context.topic_due(topic));
-            again.min(SOON)
+            sooner(again, SOON)
         }
         Err(waits) => {
             // The cluster's becoming ready wakes its topics; the slow look is for a wake-up that went missing.
@@ -70,9 +66,13 @@ pub async fn look(context: &Context, key: &Key) -> Duration {
                 conclude(context, topic, &Outcome::Waiting(waits.clone())).await;
                 context.topic_due(topic);
             }
-            again.min(Duration::from_secs(10))
+            sooner(again, Duration::from_secs(10))
         }
     }
+}
+
+fn sooner(again: Option<Duration>, at_most: Duration) -> Option<Duration> {
+    Some(again.map_or(at_most, |again| again.min(at_most)))
 }
 
 /// Everything that needs no broker. True when the topic is to be compared with the brokers.
