@@ -39,6 +39,10 @@ use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement, repl
 
 pub use self::signals::Signals;
 
+/// One part in so many of what a core may hold is for records that are in a file already. The tail cache fills to its limit on
+/// any broker that is written to, and stays full; behind it is the page cache, which holds the same bytes.
+const TAIL_SHARE: usize = 16;
+
 /// What a test may change about a broker. Never reachable from a property.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TestSwitches {
@@ -483,14 +487,14 @@ fn group_options(groups: &config::GroupOptions) -> shard::coordinator::GroupOpti
 }
 
 fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitches) -> shard::Options {
-    let memory = config.runtime.memory_soft_bytes;
+    let tail_cache_bytes = config.runtime.memory_hard_bytes / TAIL_SHARE;
     shard::Options {
         node_id: node,
         log_dirs: config.storage.log_dirs.clone(),
         given: config.given.clone(),
         // Requests and the tail cache share what a core may hold; replies are slices of the latter.
-        receive_budget_bytes: memory / 2,
-        tail_cache_bytes: memory / 2,
+        receive_budget_bytes: config.runtime.memory_soft_bytes - tail_cache_bytes,
+        tail_cache_bytes,
         open_files: open_files(switches.open_files, count),
         groups: group_options(&config.groups),
         auto_create_topics: config.topics.auto_create,

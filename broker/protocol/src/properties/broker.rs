@@ -373,6 +373,6 @@ pub(super) const OWN: &[Property] = &[
     Property { name: "admin.listener", kind: String, default: Some("127.0.0.1:9644"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of the admin service that the operator uses (gRPC)." },
     Property { name: "http.listener", kind: String, default: Some("0.0.0.0:9645"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of health and metrics (HTTP); opens before everything else." },
     Property { name: "advertised.listeners.file", kind: String, default: None, range: Any, scope: ReadOnly, effect: Served, doc: "A watched JSON file with advertised addresses by node id and listener; changes apply without a restart." },
-    Property { name: "memory.limit.bytes", kind: Long, default: Some("268435456"), range: AtLeast(16777216), scope: ReadOnly, effect: Served, doc: "Most memory that one shard uses for requests, waiting answers and its tail cache; at three quarters of it sockets are no longer read." },
+    Property { name: "memory.limit.bytes", kind: Long, default: Some("268435456"), range: AtLeast(16777216), scope: ReadOnly, effect: Served, doc: "Most memory that one shard uses for requests, waiting answers and its tail cache (a sixteenth); at three quarters of it sockets are no longer read." },
     Property { name: "log.disk.reserve.bytes", kind: Long, default: Some("67108864"), range: AtLeast(0), scope: ReadOnly, effect: Served, doc: "Free space below which producers are refused with a retriable error, so that consumers and deletion can go on." },
 ];
