@@ -16,7 +16,8 @@ mod signals;
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use protocol::NodeId;
 use protocol::listener::Listener;
@@ -32,6 +33,8 @@ use crate::log::checkpoint::{self, DirectoryCheckpoints};
 use crate::net::{listener, quota::Quota};
 use crate::quorum;
 use crate::quorum::admin::{BrokerState, BrokerView};
+use crate::rt::control::sync::mpsc;
+use crate::rt::control::{Control, ControlHandle};
 use crate::rt::cores::{self, CorePlan};
 use crate::rt::file::Disk;
 use crate::rt::{self, EngineChoice, Executors, Instant, ShardId, doorbell, mesh};
@@ -42,6 +45,11 @@ pub use self::signals::Signals;
 /// One part in so many of what a core may hold is for records that are in a file already. The tail cache fills to its limit on
 /// any broker that is written to, and stays full; behind it is the page cache, which holds the same bytes.
 const TAIL_SHARE: usize = 16;
+
+/// Worker threads of the control plane: the data plane does not run here.
+const CONTROL_THREADS: usize = 2;
+/// How long blocking calls of the control plane may take to end on the way down.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a test may change about a broker. Never reachable from a property.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,16 +101,16 @@ pub(crate) struct Identity {
 pub struct Node {
     /// Where each listener listens, by name, in the order of the properties.
     pub addresses: Vec<(String, SocketAddr)>,
-    /// Where the admin service listens.
-    pub admin: SocketAddr,
+    /// Where the admin service listens; nowhere in a simulated world.
+    pub admin: Option<SocketAddr>,
     /// Which engine runs it, and why.
     pub engine: EngineChoice,
     /// What each core counts.
     pub counters: Vec<Arc<ShardCounters>>,
     /// The metadata quorum.
     pub quorum: quorum::Handle,
-    /// Where health and metrics are.
-    pub http: SocketAddr,
+    /// Where health and metrics are; nowhere in a simulated world.
+    pub http: Option<SocketAddr>,
     health: Health,
     state: Arc<AtomicU8>,
     disk: Disk,
@@ -111,13 +119,15 @@ pub struct Node {
     /// Checkpoint files of each directory, in their order.
     checkpoints: Vec<Arc<DirectoryCheckpoints>>,
     control: ControlPlane,
+    /// The control plane's threads, where it has its own.
+    threads: Option<Control>,
     cores: Cores,
 }
 
 /// The threads of the data plane and the lines to them.
 struct Cores {
     commands: Vec<doorbell::Sender<Command>>,
-    events: mpsc::Receiver<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
     bridges: Vec<bridge::Bridge>,
     counters: Vec<Arc<ShardCounters>>,
     progress: Arc<AtomicUsize>,
@@ -133,13 +143,56 @@ impl Node {
 
     /// The same, with the switches of a test.
     pub fn start_with(config: Config, disk: Disk, switches: TestSwitches) -> Result<Node, StartError> {
+        let threads = Control::start(CONTROL_THREADS).map_err(failed("start the control plane"))?;
+        let started = threads.block_on(Node::start_on(threads.handle(), config, disk, switches));
+        match started {
+            Ok(mut node) => {
+                node.threads = Some(threads);
+                Ok(node)
+            }
+            Err(error) => {
+                threads.shutdown(GRACE);
+                Err(error)
+            }
+        }
+    }
+
+    /// Starts a broker as the current process of a simulated world (`rt::sim`): everything but its health and admin ports.
+    /// The property `shards` says how many; the disk is the machine's.
+    pub async fn start_simulated(
+        config: Config,
+        disk: Disk,
+        switches: TestSwitches,
+    ) -> Result<Node, StartError> {
+        Node::start_on(ControlHandle::simulated(), config, disk, switches).await
+    }
+
+    async fn start_on(
+        handle: ControlHandle,
+        config: Config,
+        disk: Disk,
+        switches: TestSwitches,
+    ) -> Result<Node, StartError> {
         let began = rt::now();
         let state = Arc::new(AtomicU8::new(BrokerState::Starting as u8));
-        let mut control = ControlPlane::start()?;
+        let simulated = handle.is_simulated();
+        let mut control = ControlPlane::new(handle);
         let (health, metrics) = measure::begin(began);
-        let http = control.serve_http(config.control.http, &health, &metrics)?;
-        let plan = cores::plan(config.runtime.shards);
-        let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
+        let http = match simulated {
+            true => None,
+            false => Some(control.serve_http(config.control.http, &health, &metrics).await?),
+        };
+        let (plan, engine) = match simulated {
+            true => (
+                CorePlan::unpinned(config.runtime.shards.unwrap_or(1)),
+                EngineChoice::simulated(),
+            ),
+            false => {
+                let plan = cores::plan(config.runtime.shards);
+                let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
+                (plan, engine)
+            }
+        };
         tracing::info!(engine = %engine.engine, shards = plan.shards, "{}", engine.detail);
         let dirs = directory::open(&disk, &config.storage.log_dirs, &config.node, rt::random_uuid)
             .map_err(failed("open the log directories"))?;
@@ -158,20 +211,30 @@ impl Node {
         let checkpoints = found.checkpoints.clone();
         health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);
-        let cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
+        let mut cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
+        cores.recovered().await?;
         measure::add_cores(&metrics, &engine, &cores.counters);
         health.done(measure::RECOVERY);
-        let quorum = control.join_quorum(&config, &disk, &identity, switches.answer_before_sync)?;
+        let quorum = control
+            .join_quorum(&config, &disk, &identity, switches.answer_before_sync)
+            .await?;
         measure::add_quorum(&metrics, &quorum);
         measure::watch_failures(&health, &quorum);
         control.end_with_quorum(&quorum, on_failure(&cores.failure, !switches.survive_failed_disk));
-        cores.join(&quorum)?;
+        cores.join(&quorum).await?;
         health.done(measure::QUORUM);
-        let addresses = cores.bind(&config)?;
+        let addresses = cores.bind(&config).await?;
         health.done(measure::LISTENERS);
-        control.register(&config, &disk, &identity, &quorum, &addresses)?;
-        let view = view(&config, &identity, &engine, &plan, &state, &health, began);
-        let admin = control.serve_admin(config.control.admin, view, &quorum)?;
+        control
+            .register(&config, &disk, &identity, &quorum, &addresses)
+            .await?;
+        let admin = match simulated {
+            true => None,
+            false => {
+                let view = view(&config, &identity, &engine, &plan, &state, &health, began);
+                Some(control.serve_admin(config.control.admin, view, &quorum).await?)
+            }
+        };
         cores.tell_all(|| Command::Accept);
         for (name, address) in &addresses {
             tracing::info!(listener = %name, %address, "clients are served");
@@ -192,6 +255,7 @@ impl Node {
             checkpoints,
             http,
             control,
+            threads: None,
             cores,
         })
     }
@@ -207,19 +271,31 @@ impl Node {
 
     /// Stops in order; returns when everything is on disk and every thread has ended.
     pub fn stop(self) -> Result<(), StartError> {
-        self.wind_down()?.join().map_err(failed("stop the cores"))
+        self.stop_threads()?.join().map_err(failed("stop the cores"))
     }
 
     /// The same for a process that ends right after: threads that have nothing left to do are not waited for (taking an
     /// io_uring apart costs a tenth of a second).
     pub fn stop_to_exit(self) -> Result<(), StartError> {
-        self.wind_down().map(drop)
+        self.stop_threads().map(drop)
     }
 
-    fn wind_down(self) -> Result<Executors, StartError> {
+    /// The same in a simulated world.
+    pub async fn stop_simulated(self) -> Result<(), StartError> {
+        self.wind_down().await.map(drop)
+    }
+
+    fn stop_threads(mut self) -> Result<Executors, StartError> {
+        let threads = self.threads.take().expect("a broker that is not simulated");
+        let executors = threads.block_on(self.wind_down());
+        threads.shutdown(GRACE);
+        executors
+    }
+
+    async fn wind_down(self) -> Result<Executors, StartError> {
         self.state.store(BrokerState::Stopping as u8, Relaxed);
         self.health.stopping();
-        let (clean, executors) = self.cores.stop();
+        let (clean, executors) = self.cores.stop().await;
         for checkpoints in &self.checkpoints {
             checkpoints
                 .write()
@@ -231,7 +307,7 @@ impl Node {
                     .map_err(failed("mark the log directories as cleanly left"))?;
             }
         }
-        self.control.stop();
+        self.control.stop().await;
         Ok(executors)
     }
 }
@@ -285,7 +361,7 @@ impl Cores {
         let count = plan.shards;
         let options = Arc::new(shard_options(config, node, count, switches));
         let ports = mesh::ports(count, shard::MESH_WINDOW).map_err(failed("connect the cores"))?;
-        let (tell, events) = mpsc::channel();
+        let (tell, events) = mpsc::unbounded_channel();
         let progress = Arc::new(AtomicUsize::new(0));
         let checkpoints = found.checkpoints;
         let failure = Arc::new(Mutex::new(None));
@@ -328,7 +404,7 @@ impl Cores {
             });
         }
         let executors = run(engine, plan, beginnings).map_err(failed("start the cores"))?;
-        let cores = Cores {
+        Ok(Cores {
             commands,
             events,
             bridges,
@@ -336,15 +412,13 @@ impl Cores {
             progress,
             failure,
             executors,
-        };
-        cores.recovered()?;
-        Ok(cores)
+        })
     }
 
     /// Waits until every core has opened its logs.
-    fn recovered(&self) -> Result<(), StartError> {
-        for _ in &self.commands {
-            match self.next() {
+    async fn recovered(&mut self) -> Result<(), StartError> {
+        for _ in 0..self.commands.len() {
+            match self.next().await {
                 Event::Recovered(result) => result.map_err(failed("recover the logs"))?,
                 _ => return Err(out_of_order()),
             }
@@ -354,10 +428,10 @@ impl Cores {
     }
 
     /// Makes every core a shard that follows the quorum's images.
-    fn join(&self, quorum: &quorum::Handle) -> Result<(), StartError> {
+    async fn join(&mut self, quorum: &quorum::Handle) -> Result<(), StartError> {
         self.tell_all(|| Command::Join(quorum.clone()));
-        for _ in &self.commands {
-            if !matches!(self.next(), Event::Joined) {
+        for _ in 0..self.commands.len() {
+            if !matches!(self.next().await, Event::Joined) {
                 return Err(out_of_order());
             }
         }
@@ -370,7 +444,7 @@ impl Cores {
 
     /// Opens the listeners on every core. The ports are claimed alone first: cores share them by SO_REUSEPORT, which would
     /// also share them with another broker of the same user, and neither would notice.
-    fn bind(&self, config: &Config) -> Result<Vec<(String, SocketAddr)>, StartError> {
+    async fn bind(&mut self, config: &Config) -> Result<Vec<(String, SocketAddr)>, StartError> {
         let mut claimed: Vec<(Arc<str>, SocketAddr)> = Vec::new();
         for listener in &config.listeners.listen {
             let address = claim(listener).map_err(failed("open the listeners"))?;
@@ -381,8 +455,8 @@ impl Cores {
             listeners: claimed.clone(),
             shared,
         });
-        for _ in &self.commands {
-            match self.next() {
+        for _ in 0..self.commands.len() {
+            match self.next().await {
                 Event::Bound(result) => result.map_err(failed("open the listeners"))?,
                 _ => return Err(out_of_order()),
             }
@@ -397,16 +471,19 @@ impl Cores {
         self.commands.iter().for_each(|core| tell(core, command()));
     }
 
-    fn next(&self) -> Event {
-        self.events.recv().unwrap_or(Event::Stopped { clean: false })
+    async fn next(&mut self) -> Event {
+        self.events
+            .recv()
+            .await
+            .unwrap_or(Event::Stopped { clean: false })
     }
 
     /// Tells the cores to end and waits until each has; true if every log was closed well. Their threads end by themselves.
-    fn stop(self) -> (bool, Executors) {
+    async fn stop(mut self) -> (bool, Executors) {
         self.tell_all(|| Command::Stop);
         let mut clean = true;
-        for _ in &self.commands {
-            clean &= matches!(self.next(), Event::Stopped { clean: true });
+        for _ in 0..self.commands.len() {
+            clean &= matches!(self.next().await, Event::Stopped { clean: true });
         }
         (clean, self.executors)
     }

@@ -16,7 +16,7 @@ mod subscription;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::messages::delete_groups::DeleteGroupsResponseResult;
@@ -197,7 +197,7 @@ struct Step<'a, 'g> {
     out: Out,
 }
 
-type Soft = HashMap<Arc<str>, Group>;
+type Soft = BTreeMap<Arc<str>, Group>;
 
 /// The groups of one partition. Lives on the core that owns the partition.
 #[derive(Debug)]

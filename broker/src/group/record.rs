@@ -9,7 +9,7 @@
 //! A null value deletes. Records of other kinds of groups (KIP-848, KIP-932, KIP-1071) are skipped when a directory
 //! of Kafka's is adopted: those groups are not served, and writing nothing about them keeps them for the day they are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -63,8 +63,8 @@ pub(super) type Offsets = BTreeMap<Arc<str>, BTreeMap<i32, Committed>>;
 /// What survives the core: changes by replaying records and in no other way.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Durable {
-    pub(super) offsets: HashMap<Arc<str>, Offsets>,
-    pub(super) groups: HashMap<Arc<str>, GroupMetadataValue>,
+    pub(super) offsets: BTreeMap<Arc<str>, Offsets>,
+    pub(super) groups: BTreeMap<Arc<str>, GroupMetadataValue>,
 }
 
 impl Durable {

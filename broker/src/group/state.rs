@@ -9,7 +9,7 @@
 //! ```
 //! Dead is what a group is called that we do not hold; it is not a state of one that we do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -129,7 +129,7 @@ pub(super) struct Group {
     pub(super) protocol: Option<Arc<str>>,
     pub(super) leader: Option<Arc<str>>,
     members: BTreeMap<Arc<str>, Member>,
-    statics: HashMap<Arc<str>, Arc<str>>,
+    statics: BTreeMap<Arc<str>, Arc<str>>,
     /// Members by protocol: one that all support may be chosen.
     supporters: BTreeMap<Arc<str>, usize>,
     joining: usize,
@@ -160,7 +160,7 @@ impl Group {
             protocol: None,
             leader: None,
             members: BTreeMap::new(),
-            statics: HashMap::new(),
+            statics: BTreeMap::new(),
             supporters: BTreeMap::new(),
             joining: 0,
             pending: BTreeSet::new(),

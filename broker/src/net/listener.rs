@@ -4,7 +4,7 @@
 //! connection says to `connection.rs`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -82,7 +82,7 @@ impl Handle {
 pub struct Connections {
     core: Rc<api::Core>,
     options: Options,
-    open: RefCell<HashMap<u64, Rc<Handle>>>,
+    open: RefCell<BTreeMap<u64, Rc<Handle>>>,
     next: Cell<u64>,
     emptied: Notify,
     /// A connection of this core ended.

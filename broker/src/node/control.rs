@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::NodeId;
 
@@ -12,18 +11,13 @@ use crate::config::Config;
 use crate::http;
 use crate::metadata::{Defaults, Endpoint, Registration};
 use crate::quorum::{self, Handle, Quorum, admin, advertised, liveness};
-use crate::rt::control::{Control, ControlTask};
+use crate::rt::control::{ControlHandle, ControlTask};
 use crate::rt::file::Disk;
 use crate::shard::Fatal;
 
-/// Worker threads of the control plane: the data plane does not run here.
-const THREADS: usize = 2;
-/// How long blocking calls of the control plane may take to end on the way down.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// The running control plane of one broker.
 pub(super) struct ControlPlane {
-    control: Control,
+    control: ControlHandle,
     http: Option<http::HttpServer>,
     quorum: Option<Quorum>,
     admin: Option<admin::AdminServer>,
@@ -31,29 +25,25 @@ pub(super) struct ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts its threads; nothing runs on them yet.
-    pub(super) fn start() -> Result<ControlPlane, StartError> {
-        let control = Control::start(THREADS).map_err(failed("start the control plane"))?;
-        Ok(ControlPlane {
+    /// On threads (or in a simulated process) that are there; nothing runs on them yet.
+    pub(super) fn new(control: ControlHandle) -> ControlPlane {
+        ControlPlane {
             control,
             http: None,
             quorum: None,
             admin: None,
             following: None,
-        })
+        }
     }
 
     /// Opens the health port; returns where it listens.
-    pub(super) fn serve_http(
+    pub(super) async fn serve_http(
         &mut self,
         address: SocketAddr,
         health: &http::Health,
         metrics: &http::Metrics,
     ) -> Result<SocketAddr, StartError> {
-        let handle = self.control.handle();
-        let server = self
-            .control
-            .block_on(http::serve(&handle, address, health.clone(), metrics.clone()));
+        let server = http::serve(&self.control, address, health.clone(), metrics.clone()).await;
         let server = server.map_err(|error| failed("open the health port")(format!("{address}: {error}")))?;
         let address = server.address;
         self.http = Some(server);
@@ -61,7 +51,7 @@ impl ControlPlane {
     }
 
     /// Opens the metadata log and catches up with it.
-    pub(super) fn join_quorum(
+    pub(super) async fn join_quorum(
         &mut self,
         config: &Config,
         disk: &Disk,
@@ -81,9 +71,7 @@ impl ControlPlane {
             },
             answer_before_sync,
         };
-        let started = self
-            .control
-            .block_on(quorum::start(self.control.handle(), options));
+        let started = quorum::start(self.control.clone(), options).await;
         let quorum = started.map_err(failed("open the metadata log"))?;
         let handle = quorum.handle().clone();
         self.quorum = Some(quorum);
@@ -93,14 +81,14 @@ impl ControlPlane {
     /// Calls `fatal` when the metadata log has failed: without it this broker can neither learn nor promise anything.
     pub(super) fn end_with_quorum(&self, quorum: &Handle, fatal: Fatal) {
         let quorum = quorum.clone();
-        self.control.handle().spawn(async move {
+        self.control.spawn(async move {
             let why = quorum.failed().await;
             fatal(format!("the metadata log has failed: {why}"));
         });
     }
 
     /// Tells the cluster where this broker is; returns when every core knows.
-    pub(super) fn register(
+    pub(super) async fn register(
         &mut self,
         config: &Config,
         disk: &Disk,
@@ -117,27 +105,24 @@ impl ControlPlane {
             fenced: false,
             listeners: advertised_at_start(config, disk, identity.node, bound)?,
         };
-        let registered = self.control.block_on(liveness::register(quorum, &registration));
+        let registered = liveness::register(quorum, &registration).await;
         let epoch = registered.map_err(failed("register with the cluster"))?;
         tracing::info!(node = %identity.node, epoch, "registered");
         if let Some(path) = &config.control.advertised_file {
             let follow = advertised::follow_file(disk.clone(), path.clone(), identity.node, quorum.clone());
-            self.following = Some(self.control.handle().spawn(follow));
+            self.following = Some(self.control.spawn(follow));
         }
         Ok(())
     }
 
     /// Opens the admin service; returns where it listens.
-    pub(super) fn serve_admin(
+    pub(super) async fn serve_admin(
         &mut self,
         address: SocketAddr,
         view: admin::BrokerView,
         quorum: &Handle,
     ) -> Result<SocketAddr, StartError> {
-        let handle = self.control.handle();
-        let server = self
-            .control
-            .block_on(admin::serve(&handle, address, view, quorum.clone()));
+        let server = admin::serve(&self.control, address, view, quorum.clone()).await;
         let server =
             server.map_err(|error| failed("open the admin service")(format!("{address}: {error}")))?;
         let address = server.address;
@@ -146,29 +131,19 @@ impl ControlPlane {
     }
 
     /// Ends everything, the quorum last.
-    pub(super) fn stop(self) {
-        let ControlPlane {
-            control,
-            http,
-            quorum,
-            admin,
-            following,
-        } = self;
-        control.block_on(async {
-            if let Some(following) = following {
-                following.abort();
-            }
-            if let Some(admin) = admin {
-                admin.stop().await;
-            }
-            if let Some(quorum) = quorum {
-                quorum.stop().await;
-            }
-            if let Some(http) = http {
-                http.stop();
-            }
-        });
-        control.shutdown(GRACE);
+    pub(super) async fn stop(self) {
+        if let Some(following) = self.following {
+            following.abort();
+        }
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
+        if let Some(quorum) = self.quorum {
+            quorum.stop().await;
+        }
+        if let Some(http) = self.http {
+            http.stop();
+        }
     }
 }
 

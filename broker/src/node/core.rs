@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::api;
 use crate::log::checkpoint::DirectoryCheckpoints;
 use crate::net::listener::{self, Connections};
 use crate::quorum;
+use crate::rt::control::sync::mpsc;
 use crate::rt::file::Disk;
 use crate::rt::mesh::Port;
 use crate::rt::net::TcpListener;
@@ -70,7 +70,7 @@ pub(super) struct Beginning {
     pub(super) found: Vec<FoundLog>,
     pub(super) progress: Arc<AtomicUsize>,
     pub(super) commands: doorbell::Receiver<Command>,
-    pub(super) events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) fatal: shard::Fatal,
 }
 
@@ -118,7 +118,7 @@ async fn serve(
     shard: &Rc<Shard>,
     connections: &Rc<Connections>,
     commands: &mut doorbell::Receiver<Command>,
-    events: &mpsc::Sender<Event>,
+    events: &mpsc::UnboundedSender<Event>,
 ) {
     let mut bound: Vec<(Arc<str>, TcpListener)> = Vec::new();
     let mut accepting = Vec::new();
@@ -162,6 +162,6 @@ fn bind(
 }
 
 /// The starting thread is gone only when the process ends.
-fn tell(events: &mpsc::Sender<Event>, event: Event) {
+fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
     let _ = events.send(event);
 }

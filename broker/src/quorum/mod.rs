@@ -21,6 +21,7 @@ mod log_store;
 mod network;
 mod proposer;
 mod raft;
+mod runtime;
 mod snapshot;
 #[cfg(test)]
 mod tests;

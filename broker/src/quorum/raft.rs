@@ -1,7 +1,7 @@
 //! openraft's types, and the state machine it drives: committed entries become the image.
 //!
 //! This file, `log_store.rs`, `network.rs` and `proposer.rs` are the only ones that name openraft; none of its types
-//! leaves this folder. The runtime is a type: tokio here, the simulated one in the simulated cluster.
+//! leaves this folder. The runtime is a type: `runtime.rs`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +29,7 @@ openraft::declare_raft_types!(
         Node = Address,
         Term = u64,
         LeaderId = openraft::impls::leader_id_std::LeaderId<u64, Voter>,
+        AsyncRuntime = super::runtime::ControlRuntime,
 );
 
 pub(super) type Raft = openraft::Raft<Config, StateMachine>;

@@ -4,11 +4,16 @@
 //! Shard to control: a `sync` sender's non-async `send`. Control to shard: [`super::doorbell::Sender`].
 //! Files: the sync operations of [`super::file::Disk`] inside [`blocking`].
 
+use super::sim::{self, ProcessId};
 use super::{Elapsed, Instant, now};
 use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -39,7 +44,7 @@ impl Control {
 
     /// A handle that spawns from any thread.
     pub fn handle(&self) -> ControlHandle {
-        ControlHandle(self.runtime.handle().clone())
+        ControlHandle(Plane::Tokio(self.runtime.handle().clone()))
     }
 
     /// Runs `future` on the calling thread until it ends. Not from a control or shard thread.
@@ -55,25 +60,71 @@ impl Control {
 
 /// Spawns on the control plane from any thread, shards included.
 #[derive(Clone)]
-pub struct ControlHandle(Handle);
+pub struct ControlHandle(Plane);
+
+#[derive(Clone)]
+enum Plane {
+    Tokio(Handle),
+    /// Of one process of the thread's simulated world.
+    Sim(ProcessId),
+}
 
 impl ControlHandle {
+    /// The control plane of the current process of a simulated world.
+    ///
+    /// # Panics
+    /// Outside of one.
+    pub fn simulated() -> ControlHandle {
+        ControlHandle(Plane::Sim(sim::current_process()))
+    }
+
+    /// Whether it belongs to a simulated world.
+    pub fn is_simulated(&self) -> bool {
+        matches!(self.0, Plane::Sim(_))
+    }
+
     /// Starts a task. It runs on when the returned handle is dropped.
     pub fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> ControlTask<T> {
-        ControlTask(self.0.spawn(future))
-    }
-
-    /// The tokio handle, for adaptors to crates that want one (tonic, axum, openraft).
-    pub fn tokio(&self) -> &Handle {
-        &self.0
+        match &self.0 {
+            Plane::Tokio(handle) => ControlTask(Running::Tokio(handle.spawn(future))),
+            Plane::Sim(process) => ControlTask(Running::simulated(*process, future)),
+        }
     }
 }
 
 /// A control task. Dropping it detaches the task; [`ControlTask::abort`] ends it.
-pub struct ControlTask<T>(tokio::task::JoinHandle<T>);
+pub struct ControlTask<T>(Running<T>);
+
+enum Running<T> {
+    Tokio(tokio::task::JoinHandle<T>),
+    Sim {
+        task: u64,
+        value: sync::oneshot::Receiver<T>,
+        finished: Arc<AtomicBool>,
+    },
+}
+
+impl<T: Send + 'static> Running<T> {
+    fn simulated(process: ProcessId, future: impl Future<Output = T> + 'static) -> Running<T> {
+        let (answer, value) = sync::oneshot::channel();
+        let finished = Arc::new(AtomicBool::new(false));
+        let finishing = finished.clone();
+        let task = sim::spawn_control(process, async move {
+            let outcome = future.await;
+            finishing.store(true, Ordering::Relaxed);
+            // Nobody may want to know.
+            let _ = answer.send(outcome);
+        });
+        Running::Sim {
+            task,
+            value,
+            finished,
+        }
+    }
+}
 
 /// Why a control task gave no value.
 #[derive(Debug, thiserror::Error)]
@@ -87,22 +138,48 @@ pub enum TaskEnded {
 impl<T> ControlTask<T> {
     /// Drops the task's future at its next await.
     pub fn abort(&self) {
-        self.0.abort();
+        match &self.0 {
+            Running::Tokio(task) => task.abort(),
+            Running::Sim { task, .. } => sim::cancel(*task),
+        }
     }
 
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
-        self.0.is_finished()
+        match &self.0 {
+            Running::Tokio(task) => task.is_finished(),
+            Running::Sim { finished, .. } => finished.load(Ordering::Relaxed),
+        }
     }
 
     /// Waits for its value.
     pub async fn join(self) -> Result<T, TaskEnded> {
-        self.0.await.map_err(|error| {
-            if error.is_cancelled() {
-                return TaskEnded::Aborted;
-            }
-            TaskEnded::Panicked(words(&*error.into_panic()))
-        })
+        self.joined().await
+    }
+
+    /// The wait for its value, as a type. Dropping it detaches the task.
+    pub fn joined(self) -> Joined<T> {
+        Joined(self.0)
+    }
+}
+
+/// See [`ControlTask::joined`].
+pub struct Joined<T>(Running<T>);
+
+impl<T> Future for Joined<T> {
+    type Output = Result<T, TaskEnded>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Running::Tokio(task) => Pin::new(task).poll(cx).map_err(|error| {
+                if error.is_cancelled() {
+                    return TaskEnded::Aborted;
+                }
+                TaskEnded::Panicked(words(&*error.into_panic()))
+            }),
+            // A panic ends the whole simulation.
+            Running::Sim { value, .. } => Pin::new(value).poll(cx).map_err(|_| TaskEnded::Aborted),
+        }
     }
 }
 
@@ -119,12 +196,22 @@ fn words(payload: &(dyn Any + Send)) -> String {
 /// # Panics
 /// Off the control plane; use [`ControlHandle::spawn`] there.
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> ControlTask<T> {
-    ControlTask(tokio::spawn(future))
+    if sim::active() {
+        return ControlHandle::simulated().spawn(future);
+    }
+    ControlTask(Running::Tokio(tokio::spawn(future)))
 }
 
 /// Runs `call` on the control plane's blocking pool, to its end even when the future is dropped. Its panic is the
 /// caller's.
 pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> T {
+    if sim::active() {
+        let running = ControlHandle::simulated().spawn(sim::blocking(call));
+        return match running.join().await {
+            Ok(value) => value,
+            Err(_) => std::future::pending().await,
+        };
+    }
     let guarded = move || catch_unwind(AssertUnwindSafe(call));
     match tokio::task::spawn_blocking(guarded).await {
         Ok(Ok(value)) => value,
@@ -136,35 +223,77 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
 
 /// Waits at least `duration`.
 pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
+    Sleep::lasting(duration).await;
 }
 
 /// Waits until `deadline`.
 pub async fn sleep_until(deadline: Instant) {
-    let remaining = deadline - now();
-    if !remaining.is_zero() {
-        tokio::time::sleep(remaining).await;
+    sleep(deadline - now()).await;
+}
+
+/// A timer of the control plane as a value, for crates that name its type.
+pub struct Sleep(Timer);
+
+enum Timer {
+    Tokio(Pin<Box<tokio::time::Sleep>>),
+    Sim(sim::Sleep),
+}
+
+impl Sleep {
+    /// Over once `duration` has passed.
+    pub fn lasting(duration: Duration) -> Sleep {
+        Sleep(match sim::active() {
+            true => Timer::Sim(sim::Sleep::lasting(duration)),
+            false => Timer::Tokio(Box::pin(tokio::time::sleep(duration))),
+        })
     }
 }
 
-/// Awaits `future` for at most `duration`, then drops it.
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Timer::Tokio(sleep) => sleep.as_mut().poll(cx),
+            Timer::Sim(sleep) => Pin::new(sleep).poll(cx),
+        }
+    }
+}
+
+/// Awaits `future` for at most `duration`, then drops it. A future that is ready wins over a timer that is due.
 pub async fn timeout<T>(duration: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
-    tokio::time::timeout(duration, future).await.map_err(|_| Elapsed)
+    let mut future = std::pin::pin!(future);
+    let mut timer = Sleep::lasting(duration);
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(value));
+        }
+        Pin::new(&mut timer).poll(cx).map(|()| Err(Elapsed))
+    })
+    .await
 }
 
 /// A beat every `period`. A beat that comes late does not make the next ones come in a burst.
-pub struct Interval(tokio::time::Interval);
+pub struct Interval {
+    period: Duration,
+    next: Instant,
+}
 
 /// The first beat is one `period` from now.
 pub fn interval(period: Duration) -> Interval {
-    let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    Interval(interval)
+    Interval {
+        period,
+        next: now() + period,
+    }
 }
 
 impl Interval {
     /// Waits for the next beat.
     pub async fn tick(&mut self) {
-        self.0.tick().await;
+        sleep_until(self.next).await;
+        self.next = self.next + self.period;
+        if self.next < now() {
+            self.next = now() + self.period;
+        }
     }
 }

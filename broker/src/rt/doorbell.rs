@@ -7,11 +7,13 @@
 
 use super::Engine;
 use super::engine;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
 
 mod bell;
 
@@ -24,7 +26,14 @@ struct Shared {
     armed: AtomicBool,
     senders: AtomicUsize,
     receiver_gone: AtomicBool,
-    eventfd: Arc<OwnedFd>,
+    bell: Rung,
+}
+
+/// What wakes a receiver that sleeps.
+enum Rung {
+    Eventfd(Arc<OwnedFd>),
+    /// In a simulated world all is on one thread, and the receiver's own waker may be kept.
+    Waker(Mutex<Option<Waker>>),
 }
 
 impl Shared {
@@ -33,7 +42,15 @@ impl Shared {
         // Pairs with the fence in `Receiver::wait`: either we see `armed`, or the receiver sees what we did before.
         fence(Ordering::SeqCst);
         if self.armed.load(Ordering::Relaxed) && self.armed.swap(false, Ordering::AcqRel) {
-            ring(&self.eventfd);
+            match &self.bell {
+                Rung::Eventfd(eventfd) => ring(eventfd),
+                Rung::Waker(slot) => {
+                    let waker = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    if let Some(waker) = waker {
+                        waker.wake();
+                    }
+                }
+            }
         }
     }
 }
@@ -80,7 +97,10 @@ pub fn channel<T: Send>(limit: usize) -> io::Result<(Sender<T>, Receiver<T>)> {
         armed: AtomicBool::new(false),
         senders: AtomicUsize::new(1),
         receiver_gone: AtomicBool::new(false),
-        eventfd: Arc::new(bell::eventfd()?),
+        bell: match super::sim::active() {
+            true => Rung::Waker(Mutex::default()),
+            false => Rung::Eventfd(Arc::new(bell::eventfd()?)),
+        },
     });
     Ok((
         Sender {
@@ -168,12 +188,26 @@ impl<T: Send> Receiver<T> {
             if self.shared.senders.load(Ordering::Acquire) == 0 {
                 continue;
             }
-            let shared = &self.shared;
-            let bell = match &mut self.bell {
-                Some(bell) => bell,
-                none => none.insert(Bell::new(&shared.eventfd)),
-            };
-            bell.wait().await;
+            match &self.shared.bell {
+                Rung::Eventfd(eventfd) => {
+                    let bell = match &mut self.bell {
+                        Some(bell) => bell,
+                        none => none.insert(Bell::new(eventfd)),
+                    };
+                    bell.wait().await;
+                }
+                Rung::Waker(slot) => {
+                    let armed = &self.shared.armed;
+                    poll_fn(|cx| {
+                        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
+                        match armed.load(Ordering::Relaxed) {
+                            true => Poll::Pending,
+                            false => Poll::Ready(()),
+                        }
+                    })
+                    .await;
+                }
+            }
             self.shared.armed.store(false, Ordering::Relaxed);
         }
     }
@@ -209,6 +243,7 @@ impl Bell {
         match engine::current().engine {
             Engine::Uring => Bell::ring(eventfd),
             Engine::Posix => Bell::epoll(eventfd),
+            Engine::Sim => unreachable!("a channel made in a simulated world has no eventfd"),
         }
     }
 }

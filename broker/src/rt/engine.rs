@@ -47,6 +47,11 @@ pub(super) fn current() -> Rc<Context> {
     })
 }
 
+/// Makes `context` this thread's, and gives back the one before: the simulated engine runs many shards on one thread.
+pub(super) fn enter(context: Option<Rc<Context>>) -> Option<Rc<Context>> {
+    CURRENT.with(|current| current.replace(context))
+}
+
 /// Counts one started operation until dropped.
 pub(super) struct InFlight(Rc<Context>);
 
@@ -140,6 +145,7 @@ pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     match context.engine {
         Engine::Uring => super::uring::spawn(driver),
         Engine::Posix => super::posix::spawn(driver),
+        Engine::Sim => super::sim::spawn(driver),
     }
     task
 }
@@ -158,6 +164,7 @@ pub(super) async fn to_the_end<T: 'static>(operation: impl Future<Output = T> + 
     match context.engine {
         Engine::Uring => super::uring::spawn_ungated(to_its_end),
         Engine::Posix => super::posix::spawn(to_its_end),
+        Engine::Sim => super::sim::spawn(to_its_end),
     }
     outcome.await.expect("a started operation always answers")
 }
@@ -173,6 +180,7 @@ pub async fn blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'stat
         let outcome = match engine {
             Engine::Uring => super::uring::blocking(guarded).await,
             Engine::Posix => super::posix::blocking(guarded).await,
+            Engine::Sim => super::sim::blocking(guarded).await,
         };
         drop(permit);
         outcome
@@ -203,5 +211,6 @@ pub async fn yield_if_needed() {
     match current().engine {
         Engine::Uring => super::uring::yield_if_needed().await,
         Engine::Posix => super::posix::yield_if_needed().await,
+        Engine::Sim => super::sim::yield_if_needed().await,
     }
 }

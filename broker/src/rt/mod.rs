@@ -12,7 +12,7 @@
 //!        ring, blocking pool       ring, blocking pool
 //! ```
 //!
-//! # Rules every caller can rely on (both engines)
+//! # Rules every caller can rely on (all engines)
 //! - [`spawn`] never polls the new task before it returns, so a `RefCell` borrowed across `spawn` is safe.
 //! - Dropping a [`Task`] drops its future at once. A detached task is dropped when its shard's `main` returns.
 //! - A file operation or a [`blocking`] call that has started runs to its end even when its future is dropped.
@@ -23,14 +23,10 @@
 //!   `FuturesUnordered` or one task each, not through a plain `join_all`.
 //! - A panic in a task or in a blocking call ends the process (see [`on_shard_panic`]): the shard's state is unknown.
 //!
-//! # What a third engine (`sim`: one thread, virtual time, seeded faults) has to provide
-//! The engines meet the rest of `rt` in few places, each a `match` on [`Engine`]; a new variant makes the compiler
-//! list them. It provides: *run* (`engine::run_shard`: several shards on one thread, polled in seeded order),
-//! *spawn* of a boxed future, *sleep until*, *blocking* (run inline, or later by seed), *now*, *wall_ms* and
-//! *random* (`time`, `random`: virtual clock and seeded stream), *bell wait* (`doorbell`: a local waker), *tcp*
-//! (`net`: an in-memory network with latency, cuts and half-open connections) and *disk* (`file::Disk::Sim`: the
-//! [`recorder`] already models what a power cut leaves; torn and reordered writes are to be added there).
-//! `control` needs the same for `Send` futures. The free functions below and their signatures stay as they are.
+//! # The third engine
+//! [`sim`] runs whole brokers on one thread in virtual time, for tests. The engines meet the rest of `rt` in few places,
+//! each a `match` on [`Engine`]; where there is no shard (the control plane, the clock, randomness) the question is
+//! whether the thread runs a simulated world.
 
 pub mod control;
 pub mod cores;
@@ -46,6 +42,7 @@ pub mod probe;
 mod random;
 pub mod recorder;
 mod shards;
+pub mod sim;
 mod slices;
 mod task;
 #[cfg(test)]
@@ -55,7 +52,7 @@ mod uring;
 
 pub use engine::{blocking, spawn, yield_if_needed, yield_now};
 pub use probe::{EngineChoice, EngineReason, EngineRefused};
-pub use random::{random_u64, random_uuid};
+pub use random::{Hashing, random_u64, random_uuid};
 pub use shards::{Executors, PanicPolicy, ShardPanicked, on_shard_panic, start};
 pub use task::Task;
 pub use time::{Elapsed, Instant, now, sleep, sleep_until, timeout, wall_ms};
@@ -71,6 +68,8 @@ pub enum Engine {
     Uring,
     /// tokio current-thread per shard, files on a bounded pool of threads.
     Posix,
+    /// Virtual time on one thread, for tests: see [`sim`].
+    Sim,
 }
 
 impl Engine {
@@ -79,6 +78,7 @@ impl Engine {
         match self {
             Engine::Uring => "uring",
             Engine::Posix => "posix",
+            Engine::Sim => "sim",
         }
     }
 }

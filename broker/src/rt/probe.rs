@@ -61,6 +61,17 @@ pub struct EngineChoice {
     pub detail: String,
 }
 
+impl EngineChoice {
+    /// The engine of a simulated world.
+    pub fn simulated() -> EngineChoice {
+        EngineChoice {
+            engine: Engine::Sim,
+            reason: EngineReason::Disabled,
+            detail: "simulated".into(),
+        }
+    }
+}
+
 /// `io.engine=uring` was asked for where io_uring is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

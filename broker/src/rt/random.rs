@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
+use std::hash::Hasher;
 
 thread_local! {
     static STATE: Cell<u64> = Cell::new(u64::from_ne_bytes(kernel_random()));
@@ -9,6 +10,9 @@ thread_local! {
 
 /// 64 random bits, fast, not secret (splitmix64 seeded from the kernel).
 pub fn random_u64() -> u64 {
+    if super::sim::active() {
+        return super::sim::random_u64();
+    }
     STATE.with(|state| {
         let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         state.set(next);
@@ -21,10 +25,36 @@ pub fn random_u64() -> u64 {
 
 /// A version-4 uuid from the kernel's generator.
 pub fn random_uuid() -> [u8; 16] {
-    let mut bytes: [u8; 16] = kernel_random();
+    let mut bytes: [u8; 16] = if super::sim::active() {
+        let (high, low) = (super::sim::random_u64(), super::sim::random_u64());
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    } else {
+        kernel_random()
+    };
     bytes[6] = (bytes[6] & 0x0f) | 0x40;
     bytes[8] = (bytes[8] & 0x3f) | 0x80;
     bytes
+}
+
+/// Hash keys from [`random_u64`]: as safe from chosen keys as std's, and decided by the seed in a simulated world, where
+/// the order of a map's walk must not differ from run to run.
+#[derive(Clone, Debug)]
+pub struct Hashing(u64);
+
+impl Default for Hashing {
+    fn default() -> Hashing {
+        Hashing(random_u64())
+    }
+}
+
+impl std::hash::BuildHasher for Hashing {
+    type Hasher = std::hash::DefaultHasher;
+
+    fn build_hasher(&self) -> Self::Hasher {
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(self.0);
+        hasher
+    }
 }
 
 fn kernel_random<const N: usize>() -> [u8; N] {

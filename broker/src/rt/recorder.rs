@@ -11,9 +11,11 @@
 //!
 //! Everything is kept in memory: meant for megabytes.
 
+pub(super) mod memory;
 mod tree;
 
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -51,6 +53,9 @@ struct State {
     fail_syncs_of: Option<String>,
     fail_writes_of: Option<String>,
     refuse_opens: usize,
+    /// Lock files that somebody holds; bytes the disk has room for (in memory only).
+    locked: BTreeSet<NodeId>,
+    capacity: u64,
     promises: u64,
     violations: Vec<String>,
 }
@@ -71,6 +76,8 @@ impl Recorder {
                 fail_syncs_of: None,
                 fail_writes_of: None,
                 refuse_opens: 0,
+                locked: BTreeSet::new(),
+                capacity: u64::MAX,
                 promises: 0,
                 violations: Vec::new(),
             }),

@@ -28,6 +28,9 @@ pub fn on_shard_panic(policy: PanicPolicy) {
 /// Called once per panic, on the shard, before anything else happens.
 pub(super) fn panicked(shard: ShardId, payload: &PanicPayload) {
     let words = words_of(payload);
+    if super::sim::active() {
+        return super::sim::panicked(format!("shard {shard}: {words}"));
+    }
     if REPORT_PANICS.load(Ordering::Relaxed) {
         return;
     }
@@ -83,6 +86,10 @@ pub fn start(
     plan: &CorePlan,
     main: impl Fn(ShardId) -> LocalBoxFuture<'static, ()> + Send + Clone + 'static,
 ) -> io::Result<Executors> {
+    if engine == Engine::Sim {
+        super::sim::start_shards(plan, main)?;
+        return Ok(Executors { threads: Vec::new() });
+    }
     let (report, reports) = mpsc::channel::<io::Result<()>>();
     let mut threads = Vec::new();
     let mut gates = Vec::new();
@@ -166,6 +173,7 @@ fn run_thread(
             }
             super::posix::run(runtime, run_shard(context, main))
         }
+        Engine::Sim => unreachable!("simulated shards have no threads"),
     };
     ended.map_err(|payload| ShardPanicked {
         shard,

@@ -18,6 +18,14 @@ impl Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// The point `duration` earlier; the clock's beginning if there is none.
+    pub fn before(self, duration: Duration) -> Instant {
+        Instant(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// Time from this point until now.
     pub fn elapsed(self) -> Duration {
         now().saturating_since(self)
@@ -47,6 +55,9 @@ impl Sub<Instant> for Instant {
 
 /// Now, on the monotonic clock. Works on any thread.
 pub fn now() -> Instant {
+    if super::sim::active() {
+        return Instant(super::sim::now_nanos());
+    }
     static BASE: OnceLock<std::time::Instant> = OnceLock::new();
     let base = *BASE.get_or_init(std::time::Instant::now);
     Instant(u64::try_from(base.elapsed().as_nanos()).unwrap_or(u64::MAX))
@@ -54,6 +65,9 @@ pub fn now() -> Instant {
 
 /// Milliseconds since the Unix epoch, as Kafka's timestamps are. May jump; never measure durations with it.
 pub fn wall_ms() -> i64 {
+    if super::sim::active() {
+        return super::sim::wall_ms();
+    }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -67,6 +81,7 @@ pub async fn sleep(duration: Duration) {
     match engine::current().engine {
         Engine::Uring => super::uring::sleep(duration).await,
         Engine::Posix => super::posix::sleep(duration).await,
+        Engine::Sim => super::sim::Sleep::lasting(duration).await,
     }
 }
 

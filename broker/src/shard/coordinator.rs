@@ -17,7 +17,7 @@ mod load;
 mod timers;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -72,7 +72,7 @@ type Asker<M> = Answer<Result<<M as StateMachine>::Reply, ErrorCode>>;
 struct Inner<M: StateMachine> {
     phase: Phase<M>,
     queue: VecDeque<(Ticket, M::Request)>,
-    askers: HashMap<Ticket, Asker<M>>,
+    askers: BTreeMap<Ticket, Asker<M>>,
     next_ticket: u64,
     timers: Timers<M::Timer>,
     /// The log refused a batch that was replayed already: each outcome is appended before it is replayed, until the log
@@ -114,7 +114,7 @@ where
         let inner = Inner {
             phase: Phase::Loading,
             queue: VecDeque::new(),
-            askers: HashMap::new(),
+            askers: BTreeMap::new(),
             next_ticket: 0,
             timers: Timers::new(),
             careful,

@@ -131,6 +131,9 @@ pub struct Seed {
     pub fatal: Fatal,
 }
 
+/// Who waits for the reply to something submitted to the quorum.
+type Submission = local::Answer<Result<Reply, quorum::Refused>>;
+
 /// Everything one core owns.
 pub struct Shard {
     /// Which core.
@@ -155,13 +158,13 @@ pub struct Shard {
     image: RefCell<Arc<MetadataImage>>,
     /// Fires when a new image is installed.
     image_changed: Event,
-    partitions: RefCell<HashMap<TopicPartition, Rc<Partition>>>,
-    configs: RefCell<HashMap<TopicId, Rc<TopicConfig>>>,
+    partitions: RefCell<HashMap<TopicPartition, Rc<Partition>, rt::Hashing>>,
+    configs: RefCell<HashMap<TopicId, Rc<TopicConfig>, rt::Hashing>>,
     rounds: Rounds,
-    watches: RefCell<HashMap<WatchTicket, Rc<Watch>>>,
+    watches: RefCell<HashMap<WatchTicket, Rc<Watch>, rt::Hashing>>,
     next_ticket: Cell<u64>,
     bridge: Bridge,
-    submissions: RefCell<HashMap<u64, local::Answer<Result<Reply, quorum::Refused>>>>,
+    submissions: RefCell<HashMap<u64, Submission, rt::Hashing>>,
     next_submission: Cell<u64>,
     producer_ids: producer_ids::Block,
     unclaimed: Unclaimed,

@@ -4,7 +4,7 @@
 //! Leaves the arrival of images to `bridge.rs` and files to `log/`. Slow directory work runs on the blocking pool.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -52,7 +52,7 @@ impl FoundLog {
 }
 
 /// Recovered logs that no image has claimed yet.
-pub type Unclaimed = RefCell<HashMap<TopicPartition, (FoundLog, Recovered)>>;
+pub type Unclaimed = RefCell<BTreeMap<TopicPartition, (FoundLog, Recovered)>>;
 
 /// Recovers the logs of one core, several at once, counting them in `progress`. A log that cannot be recovered is an error
 /// of its directory and ends the start with the reason.

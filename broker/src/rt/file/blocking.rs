@@ -4,6 +4,7 @@
 
 use super::counters::{COLD_SYNCS, COLD_WRITES};
 use super::{Disk, OpenOptions, Track, named};
+use crate::rt::recorder::memory::MemoryLock;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -14,19 +15,33 @@ use std::path::{Path, PathBuf};
 
 /// A file used from one blocking call to the next. `Send`; positions are explicit, so `&self` suffices.
 pub struct BlockingFile {
-    file: fs::File,
+    /// `None`: the recorder that tracks it holds it.
+    file: Option<fs::File>,
     track: Track,
 }
 
 impl BlockingFile {
     /// Reads into `buffer` from `pos`; returns how much, 0 at the end of the file.
     pub fn read_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, pos)
+        match (&self.file, &self.track) {
+            (Some(file), _) => file.read_at(buffer, pos),
+            (None, Some((recorder, node))) => Ok(recorder.read(*node, buffer, pos)),
+            (None, None) => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Fills `buffer` from `pos` or fails with `UnexpectedEof`.
     pub fn read_exact_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, pos)
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read_at(&mut buffer[filled..], pos + filled as u64) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(got) => filled += got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Writes all of `buffer` at `pos`.
@@ -34,7 +49,11 @@ impl BlockingFile {
         if let Some((recorder, node)) = &self.track {
             recorder.check_write(*node)?;
         }
-        self.file.write_all_at(buffer, pos)?;
+        match (&self.file, &self.track) {
+            (Some(file), _) => file.write_all_at(buffer, pos)?,
+            (None, Some((recorder, _))) => recorder.check_room(buffer.len() as u64)?,
+            (None, None) => return Err(io::ErrorKind::NotFound.into()),
+        }
         COLD_WRITES.add(1);
         if let Some((recorder, node)) = &self.track {
             recorder.wrote(*node, pos, &[bytes::Bytes::copy_from_slice(buffer)]);
@@ -57,7 +76,9 @@ impl BlockingFile {
             Some((recorder, node)) => Some(recorder.sync_begin(*node)?),
             None => None,
         };
-        call(&self.file)?;
+        if let Some(file) = &self.file {
+            call(file)?;
+        }
         COLD_SYNCS.add(1);
         if let (Some((recorder, node)), Some(mark)) = (&self.track, mark) {
             recorder.wait_while_syncs_are_held();
@@ -68,7 +89,9 @@ impl BlockingFile {
 
     /// Cuts or extends (with zeros) to `len`. Durable after a sync.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)?;
+        if let Some(file) = &self.file {
+            file.set_len(len)?;
+        }
         if let Some((recorder, node)) = &self.track {
             recorder.set_len(*node, len);
         }
@@ -77,7 +100,11 @@ impl BlockingFile {
 
     /// Current length in bytes.
     pub fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        match (&self.file, &self.track) {
+            (Some(file), _) => Ok(file.metadata()?.len()),
+            (None, Some((recorder, node))) => Ok(recorder.len_of(*node)),
+            (None, None) => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     /// Whether the file holds nothing.
@@ -88,7 +115,12 @@ impl BlockingFile {
 
 /// An exclusive lock on a file, held until dropped or until the process ends. Not inherited by children.
 pub struct DirLock {
-    _file: fs::File,
+    _held: Held,
+}
+
+enum Held {
+    File { _file: fs::File },
+    Memory { _lock: MemoryLock },
 }
 
 /// The operations of one disk that may wait. None of them may be called on a shard thread outside
@@ -96,13 +128,27 @@ pub struct DirLock {
 impl Disk {
     /// Opens a file for blocking use.
     pub fn open_blocking(&self, path: impl AsRef<Path>, options: OpenOptions) -> io::Result<BlockingFile> {
+        if let Some(recorder) = self.memory() {
+            let node = self.open_in_memory(path.as_ref(), options)?;
+            return Ok(BlockingFile {
+                file: None,
+                track: Some((recorder.clone(), node)),
+            });
+        }
         let (file, track) = self.open_std(path.as_ref(), options)?;
-        Ok(BlockingFile { file, track })
+        Ok(BlockingFile {
+            file: Some(file),
+            track,
+        })
     }
 
     /// The whole file. The error keeps `NotFound` apart.
     pub fn read(&self, path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
-        fs::read(&path).map_err(|error| named("read", path.as_ref(), &error))
+        let read = match self.memory() {
+            Some(recorder) => recorder.read_whole(path.as_ref()),
+            None => fs::read(&path),
+        };
+        read.map_err(|error| named("read", path.as_ref(), &error))
     }
 
     /// Replaces `path` by a file that holds `content`, durably and all or nothing: `path.tmp`, fsync, rename, fsync of
@@ -129,6 +175,9 @@ impl Disk {
     /// Names (not paths) in a directory, sorted.
     pub fn read_dir(&self, path: impl AsRef<Path>) -> io::Result<Vec<String>> {
         let path = path.as_ref();
+        if let Some(recorder) = self.memory() {
+            return recorder.list(path).map_err(|error| named("list", path, &error));
+        }
         let mut names = Vec::new();
         for entry in fs::read_dir(path).map_err(|error| named("list", path, &error))? {
             let entry = entry.map_err(|error| named("list", path, &error))?;
@@ -141,12 +190,18 @@ impl Disk {
 
     /// Whether something is there.
     pub fn exists(&self, path: impl AsRef<Path>) -> bool {
-        path.as_ref().exists()
+        match self.memory() {
+            Some(recorder) => recorder.exists(path.as_ref()),
+            None => path.as_ref().exists(),
+        }
     }
 
     /// Whether a directory is there.
     pub fn is_dir(&self, path: impl AsRef<Path>) -> bool {
-        path.as_ref().is_dir()
+        match self.memory() {
+            Some(recorder) => recorder.is_dir(path.as_ref()),
+            None => path.as_ref().is_dir(),
+        }
     }
 
     /// Creates the directory and its missing parents, and makes their names durable.
@@ -154,14 +209,18 @@ impl Disk {
         let path = path.as_ref();
         let mut missing = Vec::new();
         let mut at = path;
-        while !at.as_os_str().is_empty() && !at.exists() {
+        while !at.as_os_str().is_empty() && !self.exists(at) {
             missing.push(at.to_path_buf());
             at = parent_of(at);
         }
         for directory in missing.iter().rev() {
-            match fs::create_dir(directory) {
+            let created = match self.memory() {
+                Some(_) => Ok(()),
+                None => fs::create_dir(directory),
+            };
+            match created {
                 Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.is_dir(directory) => {}
                 Err(error) => return Err(named("create directory", directory, &error)),
             }
             if let Some(recorder) = self.recorder() {
@@ -169,7 +228,7 @@ impl Disk {
             }
             self.sync_dir(parent_of(directory))?;
         }
-        if path.is_dir() {
+        if self.is_dir(path) {
             Ok(())
         } else {
             Err(named(
@@ -183,9 +242,13 @@ impl Disk {
     /// Renames a file or directory, replacing a file that is there. Durable after [`Disk::sync_dir`] of the parent.
     pub fn rename(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
         let (from, to) = (from.as_ref(), to.as_ref());
-        fs::rename(from, to).map_err(|error| named("rename", from, &error))?;
+        if self.memory().is_none() {
+            fs::rename(from, to).map_err(|error| named("rename", from, &error))?;
+        }
         match self.recorder() {
-            Some(recorder) => recorder.renamed(from, to),
+            Some(recorder) => recorder
+                .renamed(from, to)
+                .map_err(|error| named("rename", from, &error)),
             None => Ok(()),
         }
     }
@@ -193,9 +256,13 @@ impl Disk {
     /// Removes a file's name. Durable after [`Disk::sync_dir`] of the parent.
     pub fn remove_file(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
-        fs::remove_file(path).map_err(|error| named("remove", path, &error))?;
+        if self.memory().is_none() {
+            fs::remove_file(path).map_err(|error| named("remove", path, &error))?;
+        }
         match self.recorder() {
-            Some(recorder) => recorder.removed(path),
+            Some(recorder) => recorder
+                .removed(path)
+                .map_err(|error| named("remove", path, &error)),
             None => Ok(()),
         }
     }
@@ -203,9 +270,13 @@ impl Disk {
     /// Removes a directory with all it holds. Durable after [`Disk::sync_dir`] of the parent.
     pub fn remove_dir_all(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
-        fs::remove_dir_all(path).map_err(|error| named("remove directory", path, &error))?;
+        if self.memory().is_none() {
+            fs::remove_dir_all(path).map_err(|error| named("remove directory", path, &error))?;
+        }
         match self.recorder() {
-            Some(recorder) => recorder.removed(path),
+            Some(recorder) => recorder
+                .removed(path)
+                .map_err(|error| named("remove directory", path, &error)),
             None => Ok(()),
         }
     }
@@ -221,10 +292,12 @@ impl Disk {
             Some(recorder) => recorder.sync_dir_begin(path)?,
             None => None,
         };
-        let directory = fs::File::open(path).map_err(|error| named("open", path, &error))?;
-        directory
-            .sync_all()
-            .map_err(|error| named("sync directory", path, &error))?;
+        if self.memory().is_none() {
+            let directory = fs::File::open(path).map_err(|error| named("open", path, &error))?;
+            directory
+                .sync_all()
+                .map_err(|error| named("sync directory", path, &error))?;
+        }
         COLD_SYNCS.add(1);
         if let (Some(recorder), Some((node, mark))) = (self.recorder(), node) {
             recorder.wait_while_syncs_are_held();
@@ -236,6 +309,9 @@ impl Disk {
     /// Length of the file at `path`.
     pub fn len(&self, path: impl AsRef<Path>) -> io::Result<u64> {
         let path = path.as_ref();
+        if let Some(recorder) = self.memory() {
+            return recorder.len_at(path).map_err(|error| named("stat", path, &error));
+        }
         Ok(fs::metadata(path)
             .map_err(|error| named("stat", path, &error))?
             .len())
@@ -245,6 +321,12 @@ impl Disk {
     /// one, holds it.
     pub fn lock(&self, path: impl AsRef<Path>) -> io::Result<DirLock> {
         let path = path.as_ref();
+        if let Some(recorder) = self.memory() {
+            let lock = recorder.lock(path).map_err(|error| named("lock", path, &error))?;
+            return Ok(DirLock {
+                _held: Held::Memory { _lock: lock },
+            });
+        }
         let (file, _) = self.open_std(
             path,
             OpenOptions {
@@ -255,7 +337,9 @@ impl Disk {
         // SAFETY: flock takes a descriptor, which `file` keeps open for the call.
         let outcome = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         if outcome == 0 {
-            return Ok(DirLock { _file: file });
+            return Ok(DirLock {
+                _held: Held::File { _file: file },
+            });
         }
         Err(named("lock", path, &io::Error::last_os_error()))
     }
@@ -263,6 +347,9 @@ impl Disk {
     /// Bytes an unprivileged process may still write to the file system of `path`.
     pub fn free_space(&self, path: impl AsRef<Path>) -> io::Result<u64> {
         let path = path.as_ref();
+        if let Some(recorder) = self.memory() {
+            return Ok(recorder.free());
+        }
         let c_path = CString::new(path.as_os_str().as_bytes())?;
         // SAFETY: `c_path` is a NUL-terminated string that outlives the call; the kernel fills the zeroed struct.
         let (outcome, stats) = unsafe {

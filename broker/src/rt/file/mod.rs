@@ -32,6 +32,8 @@ pub struct Disk(Kind);
 enum Kind {
     Real,
     Recorded(Arc<Recorder>),
+    /// Nothing real behind it: a simulated machine's.
+    Memory(Arc<Recorder>),
 }
 
 /// How to open a file. Reading is always allowed.
@@ -68,10 +70,22 @@ impl Disk {
         Disk(Kind::Recorded(recorder))
     }
 
+    /// A simulated machine's disk ([`Recorder::in_memory`]).
+    pub fn simulated(recorder: Arc<Recorder>) -> Disk {
+        Disk(Kind::Memory(recorder))
+    }
+
     fn recorder(&self) -> Option<&Arc<Recorder>> {
         match &self.0 {
             Kind::Real => None,
-            Kind::Recorded(recorder) => Some(recorder),
+            Kind::Recorded(recorder) | Kind::Memory(recorder) => Some(recorder),
+        }
+    }
+
+    fn memory(&self) -> Option<&Arc<Recorder>> {
+        match &self.0 {
+            Kind::Real | Kind::Recorded(_) => None,
+            Kind::Memory(recorder) => Some(recorder),
         }
     }
 
@@ -79,6 +93,10 @@ impl Disk {
     pub async fn open(&self, path: impl Into<PathBuf>, options: OpenOptions) -> io::Result<File> {
         let path: PathBuf = path.into();
         let disk = self.clone();
+        if let Some(recorder) = self.memory().cloned() {
+            let node = super::blocking(move || disk.open_in_memory(&path, options)).await?;
+            return Ok(File::simulated(recorder, node));
+        }
         let (file, track) = super::blocking(move || disk.open_std(&path, options)).await?;
         Ok(File::new(file, track))
     }
@@ -94,6 +112,15 @@ impl Disk {
             Some(recorder) => Some((recorder.clone(), recorder.opened(path)?)),
         };
         Ok((file, track))
+    }
+
+    fn open_in_memory(&self, path: &Path, options: OpenOptions) -> io::Result<NodeId> {
+        let recorder = self.memory().expect("asked of a simulated disk");
+        let opened = match recorder.refused_open() {
+            Some(error) => Err(error),
+            None => recorder.open_in_memory(path, options.create),
+        };
+        opened.map_err(|error| named("open", path, &error))
     }
 
     /// Whether promises are recorded: what is needed to make one may cost something.
@@ -149,19 +176,41 @@ struct Inner {
 enum Handle {
     Ring(ring::RingFile),
     Pool(pool::PoolFile),
+    /// The recorder that tracks it holds it.
+    Memory,
 }
 
 impl File {
     fn new(file: fs::File, track: Track) -> File {
         let handle = match engine::current().engine {
             Engine::Uring => Handle::Ring(ring::RingFile::new(file)),
-            Engine::Posix => Handle::Pool(pool::PoolFile::new(file)),
+            Engine::Posix | Engine::Sim => Handle::Pool(pool::PoolFile::new(file)),
         };
         File(Rc::new(Inner {
             handle,
             track,
             no_cached_reads: Cell::new(false),
         }))
+    }
+
+    fn simulated(recorder: Arc<Recorder>, node: NodeId) -> File {
+        File(Rc::new(Inner {
+            handle: Handle::Memory,
+            track: Some((recorder, node)),
+            no_cached_reads: Cell::new(false),
+        }))
+    }
+
+    /// One read appended to `buffer`, of a file that exists in memory only.
+    fn read_memory(&self, buffer: &mut Vec<u8>, pos: u64, len: usize) -> usize {
+        let Some((recorder, node)) = &self.0.track else {
+            return 0;
+        };
+        let before = buffer.len();
+        buffer.resize(len, 0);
+        let got = recorder.read(*node, &mut buffer[before..], pos);
+        buffer.truncate(before + got);
+        got
     }
 
     /// Writes the whole buffer at `pos` and gives it back. See [`File::write_slices_at`].
@@ -184,6 +233,15 @@ impl File {
             match &this.0.handle {
                 Handle::Ring(file) => file.write_all(&slices, pos).await,
                 Handle::Pool(file) => file.write_all(slices.clone(), pos).await,
+                Handle::Memory => {
+                    super::sim::disk_delay().await;
+                    match &this.0.track {
+                        Some((recorder, _)) => {
+                            recorder.check_room(slices.iter().map(|slice| slice.len() as u64).sum())
+                        }
+                        None => Ok(()),
+                    }
+                }
             }?;
             if let Some((recorder, node)) = &this.0.track {
                 recorder.wrote(*node, pos, &slices);
@@ -206,6 +264,10 @@ impl File {
                 let got = match &this.0.handle {
                     Handle::Ring(file) => file.read(&mut buffer, at, len).await?,
                     Handle::Pool(file) => file.read(&mut buffer, at, len).await?,
+                    Handle::Memory => {
+                        super::sim::disk_delay().await;
+                        this.read_memory(&mut buffer, at, len)
+                    }
                 };
                 if got == 0 {
                     break;
@@ -232,6 +294,13 @@ impl File {
             let fd = match &self.0.handle {
                 Handle::Ring(file) => file.fd(),
                 Handle::Pool(file) => file.fd(),
+                // By seed, for both must work: part of it lies in the page cache or does not.
+                Handle::Memory if super::random_u64().is_multiple_of(4) => return Ok(false),
+                Handle::Memory => {
+                    let at = pos + buffer.len() as u64;
+                    self.read_memory(buffer, at, len);
+                    return Ok(true);
+                }
             };
             match raw::read_nowait(fd, buffer, pos + buffer.len() as u64, len) {
                 Ok(0) => return Ok(true),
@@ -259,6 +328,10 @@ impl File {
             match &this.0.handle {
                 Handle::Ring(file) => file.sync_data().await,
                 Handle::Pool(file) => file.sync_data().await,
+                Handle::Memory => {
+                    super::sim::disk_delay().await;
+                    Ok(())
+                }
             }?;
             if let (Some((recorder, node)), Some(mark)) = (&this.0.track, mark) {
                 while recorder.syncs_are_held() {

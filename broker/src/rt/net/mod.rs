@@ -5,6 +5,7 @@ mod posix;
 mod send;
 mod uring;
 
+use super::sim::net as sim;
 use super::slices::Unsent;
 use super::{Engine, engine};
 use bytes::Bytes;
@@ -26,12 +27,18 @@ pub struct TcpListener(Listener);
 enum Listener {
     Uring(uring::Listener),
     Posix(posix::Listener),
+    Sim(sim::Listener),
 }
 
 /// A socket on its way to another shard. `Send`.
 pub struct RawStream {
-    fd: OwnedFd,
+    socket: RawSocket,
     peer: SocketAddr,
+}
+
+enum RawSocket {
+    Fd(OwnedFd),
+    Sim(sim::Stream),
 }
 
 impl RawStream {
@@ -53,11 +60,15 @@ struct Stream {
 enum StreamKind {
     Uring(uring::Stream),
     Posix(posix::Stream),
+    Sim(sim::Stream),
 }
 
 /// Opens `address` for a moment without SO_REUSEPORT: an error if anybody listens there, also somebody who would share the
 /// port. Returns the address, with the port the kernel picked for port 0. On any thread.
 pub fn claim(address: SocketAddr) -> io::Result<SocketAddr> {
+    if super::sim::active() {
+        return sim::claim(address);
+    }
     std::net::TcpListener::bind(address)?.local_addr()
 }
 
@@ -65,6 +76,12 @@ impl TcpListener {
     /// Binds and listens. With `reuse_port` every shard may bind the same address and the kernel spreads connections;
     /// the caller binds it once without to learn that the port is free from others. Port 0 picks a free one.
     pub fn bind(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+        let engine = engine::current().engine;
+        if engine == Engine::Sim {
+            return Ok(TcpListener(Listener::Sim(sim::Listener::bind(
+                address, reuse_port,
+            )?)));
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // `[::]` and `0.0.0.0` are then two listeners, on every distribution alike.
@@ -74,9 +91,9 @@ impl TcpListener {
         socket.set_reuse_port(reuse_port)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(TcpListener(match engine::current().engine {
+        Ok(TcpListener(match engine {
             Engine::Uring => Listener::Uring(uring::Listener::new(socket)),
-            Engine::Posix => Listener::Posix(posix::Listener::new(socket)?),
+            Engine::Posix | Engine::Sim => Listener::Posix(posix::Listener::new(socket)?),
         }))
     }
 
@@ -85,6 +102,7 @@ impl TcpListener {
         match &self.0 {
             Listener::Uring(listener) => listener.local_addr(),
             Listener::Posix(listener) => listener.local_addr(),
+            Listener::Sim(listener) => Ok(listener.local_addr()),
         }
     }
 
@@ -101,9 +119,15 @@ impl TcpListener {
                 let (stream, peer) = listener.accept().await?;
                 (StreamKind::Posix(stream), peer)
             }
+            Listener::Sim(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (StreamKind::Sim(stream), peer)
+            }
         };
         let stream = TcpStream(Rc::new(Stream { kind, peer }));
-        let fd = stream.fd();
+        let Some(fd) = stream.fd() else {
+            return Ok((stream, peer));
+        };
         let socket = SockRef::from(&fd);
         socket.set_tcp_nodelay(true)?;
         let keepalive = TcpKeepalive::new()
@@ -120,33 +144,44 @@ impl TcpStream {
         let kind = match engine::current().engine {
             Engine::Uring => StreamKind::Uring(uring::Stream::connect(address).await?),
             Engine::Posix => StreamKind::Posix(posix::Stream::connect(address).await?),
+            Engine::Sim => StreamKind::Sim(sim::Stream::connect(address).await?),
         };
         let stream = TcpStream(Rc::new(Stream { kind, peer: address }));
-        SockRef::from(&stream.fd()).set_tcp_nodelay(true)?;
+        if let Some(fd) = stream.fd() {
+            SockRef::from(&fd).set_tcp_nodelay(true)?;
+        }
         Ok(stream)
     }
 
     /// The socket itself, to be moved to another shard; this handle is dropped after it.
     pub fn to_raw(&self) -> io::Result<RawStream> {
+        let socket = match &self.0.kind {
+            StreamKind::Uring(stream) => RawSocket::Fd(stream.as_fd().try_clone_to_owned()?),
+            StreamKind::Posix(stream) => RawSocket::Fd(stream.as_fd().try_clone_to_owned()?),
+            StreamKind::Sim(stream) => RawSocket::Sim(stream.again()?),
+        };
         Ok(RawStream {
-            fd: self.fd().try_clone_to_owned()?,
+            socket,
             peer: self.0.peer,
         })
     }
 
     /// Binds a socket to this shard.
     pub fn from_raw(raw: RawStream) -> io::Result<TcpStream> {
-        let kind = match engine::current().engine {
-            Engine::Uring => StreamKind::Uring(uring::Stream::new(raw.fd)),
-            Engine::Posix => StreamKind::Posix(posix::Stream::new(raw.fd)?),
+        let kind = match (engine::current().engine, raw.socket) {
+            (_, RawSocket::Sim(stream)) => StreamKind::Sim(stream),
+            (Engine::Uring, RawSocket::Fd(fd)) => StreamKind::Uring(uring::Stream::new(fd)),
+            (Engine::Posix | Engine::Sim, RawSocket::Fd(fd)) => StreamKind::Posix(posix::Stream::new(fd)?),
         };
         Ok(TcpStream(Rc::new(Stream { kind, peer: raw.peer })))
     }
 
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    /// The kernel's socket, where there is a kernel.
+    fn fd(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         match &self.0.kind {
-            StreamKind::Uring(stream) => stream.as_fd(),
-            StreamKind::Posix(stream) => stream.as_fd(),
+            StreamKind::Uring(stream) => Some(stream.as_fd()),
+            StreamKind::Posix(stream) => Some(stream.as_fd()),
+            StreamKind::Sim(_) => None,
         }
     }
 
@@ -157,7 +192,11 @@ impl TcpStream {
 
     /// This end's address.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let address = SockRef::from(&self.fd()).local_addr()?;
+        let address = match &self.0.kind {
+            StreamKind::Uring(stream) => SockRef::from(&stream.as_fd()).local_addr()?,
+            StreamKind::Posix(stream) => SockRef::from(&stream.as_fd()).local_addr()?,
+            StreamKind::Sim(stream) => return stream.local_addr(),
+        };
         address
             .as_socket()
             .ok_or_else(|| io::Error::other("not an IP socket"))
@@ -170,6 +209,7 @@ impl TcpStream {
             let outcome = match &self.0.kind {
                 StreamKind::Uring(stream) => stream.read(buffer).await,
                 StreamKind::Posix(stream) => stream.read(buffer).await,
+                StreamKind::Sim(stream) => stream.read(buffer).await,
             };
             // The kernel interrupts a thread for its ring's work, too: nothing is wrong with the connection.
             match outcome {
@@ -200,6 +240,7 @@ impl TcpStream {
             match &self.0.kind {
                 StreamKind::Uring(stream) => stream.send_some(&mut unsent).await?,
                 StreamKind::Posix(stream) => stream.send_some(&mut unsent).await?,
+                StreamKind::Sim(stream) => stream.send_some(&mut unsent).await?,
             }
         }
         Ok(())
@@ -207,12 +248,26 @@ impl TcpStream {
 
     /// Says that nothing more will be sent; the peer reads 0. Reading goes on.
     pub fn shutdown(&self) -> io::Result<()> {
-        SockRef::from(&self.fd()).shutdown(Shutdown::Write)
+        match &self.0.kind {
+            StreamKind::Uring(stream) => SockRef::from(&stream.as_fd()).shutdown(Shutdown::Write),
+            StreamKind::Posix(stream) => SockRef::from(&stream.as_fd()).shutdown(Shutdown::Write),
+            StreamKind::Sim(stream) => {
+                stream.shutdown();
+                Ok(())
+            }
+        }
     }
 
     /// Ends both directions now: a task that reads this socket sees the end, a writer an error.
     pub fn abort(&self) -> io::Result<()> {
-        SockRef::from(&self.fd()).shutdown(Shutdown::Both)
+        match &self.0.kind {
+            StreamKind::Uring(stream) => SockRef::from(&stream.as_fd()).shutdown(Shutdown::Both),
+            StreamKind::Posix(stream) => SockRef::from(&stream.as_fd()).shutdown(Shutdown::Both),
+            StreamKind::Sim(stream) => {
+                stream.abort();
+                Ok(())
+            }
+        }
     }
 }
 

@@ -35,6 +35,8 @@ struct Node {
     names: Option<Names>,
     /// Durable content of a file.
     durable: Vec<u8>,
+    /// Content of a file as it is now, where no real file holds it ([`Tree::in_memory`]).
+    now: Vec<u8>,
     /// Changes that are not durable yet, with their sequence numbers.
     pending: Vec<(u64, Change)>,
     /// Where it is now (for words and fault matching); the last known path once removed.
@@ -52,6 +54,8 @@ pub(super) struct Tree {
     root: NodeId,
     next_id: u64,
     next_change: u64,
+    /// Whether contents live here alone.
+    in_memory: bool,
 }
 
 impl Tree {
@@ -62,9 +66,84 @@ impl Tree {
             root: NodeId(0),
             next_id: 0,
             next_change: 1,
+            in_memory: false,
         };
         tree.root = tree.load_node(root, String::new())?;
         Ok(tree)
+    }
+
+    /// An empty file system with no real one behind it.
+    pub(super) fn in_memory() -> Tree {
+        let mut tree = Tree {
+            nodes: BTreeMap::new(),
+            root: NodeId(0),
+            next_id: 0,
+            next_change: 1,
+            in_memory: true,
+        };
+        tree.root = tree.add(Node {
+            names: Some(Names::default()),
+            ..Node::default()
+        });
+        tree
+    }
+
+    /// Up to `buffer.len()` bytes at `pos`, as they are now.
+    pub(super) fn read(&self, id: NodeId, buffer: &mut [u8], pos: u64) -> usize {
+        let now = &self.node(id).now;
+        let from = usize::try_from(pos).unwrap_or(usize::MAX).min(now.len());
+        let count = buffer.len().min(now.len() - from);
+        buffer[..count].copy_from_slice(&now[from..from + count]);
+        count
+    }
+
+    pub(super) fn len(&self, id: NodeId) -> u64 {
+        self.node(id).now.len() as u64
+    }
+
+    pub(super) fn is_dir(&self, id: NodeId) -> bool {
+        self.node(id).names.is_some()
+    }
+
+    /// Names in a directory, sorted.
+    pub(super) fn list(&self, id: NodeId) -> Option<Vec<String>> {
+        Some(self.node(id).names.as_ref()?.now.keys().cloned().collect())
+    }
+
+    /// Bytes of all files as they are now.
+    pub(super) fn used(&self) -> u64 {
+        self.nodes.values().map(|node| node.now.len() as u64).sum()
+    }
+
+    /// Turns one bit of a file over, as it is now and after a power cut.
+    pub(super) fn flip_bit(&mut self, id: NodeId, byte: usize, bit: u8) {
+        let node = self.node_mut(id);
+        for content in [&mut node.now, &mut node.durable] {
+            if let Some(byte) = content.get_mut(byte) {
+                *byte ^= 1 << (bit % 8);
+            }
+        }
+    }
+
+    /// What is durable is all there is from now on; nodes without a name are gone.
+    pub(super) fn forget_what_is_not_durable(&mut self) {
+        for node in self.nodes.values_mut() {
+            node.pending.clear();
+            node.now.clone_from(&node.durable);
+            if let Some(names) = &mut node.names {
+                names.now.clone_from(&names.durable);
+            }
+        }
+        let mut named = vec![self.root];
+        let mut at = 0;
+        while at < named.len() {
+            if let Some(names) = &self.node(named[at]).names {
+                named.extend(names.now.values());
+            }
+            at += 1;
+        }
+        let named: std::collections::BTreeSet<NodeId> = named.into_iter().collect();
+        self.nodes.retain(|id, _| named.contains(id));
     }
 
     fn load_node(&mut self, path: &Path, name: String) -> io::Result<NodeId> {
@@ -206,7 +285,11 @@ impl Tree {
     pub(super) fn change(&mut self, id: NodeId, change: Change) {
         let sequence = self.next_change;
         self.next_change += 1;
+        let in_memory = self.in_memory;
         let node = self.node_mut(id);
+        if in_memory {
+            apply_content(&mut node.now, &change);
+        }
         if let Some(names) = &mut node.names {
             apply_name(&mut names.now, &change);
         }
@@ -326,19 +409,7 @@ impl Tree {
 impl Node {
     fn make_durable(&mut self, change: &Change) {
         match change {
-            Change::Write { bytes, .. } if bytes.is_empty() => {}
-            Change::Write { pos, bytes } => {
-                let start = usize::try_from(*pos).expect("recorded files fit into memory");
-                let end = start + bytes.len();
-                if self.durable.len() < end {
-                    self.durable.resize(end, 0);
-                }
-                self.durable[start..end].copy_from_slice(bytes);
-            }
-            Change::SetLen(len) => {
-                self.durable
-                    .resize(usize::try_from(*len).expect("recorded files fit into memory"), 0);
-            }
+            Change::Write { .. } | Change::SetLen(_) => apply_content(&mut self.durable, change),
             Change::Link { .. } | Change::Unlink { .. } | Change::Rename { .. } => {
                 if let Some(names) = &mut self.names {
                     apply_name(&mut names.durable, change);
@@ -357,6 +428,24 @@ impl Change {
             Change::Unlink { name } => format!("the removal of `{name}`"),
             Change::Rename { from, to, .. } => format!("the renaming of `{from}` to `{to}`"),
         }
+    }
+}
+
+fn apply_content(content: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Write { bytes, .. } if bytes.is_empty() => {}
+        Change::Write { pos, bytes } => {
+            let start = usize::try_from(*pos).expect("recorded files fit into memory");
+            let end = start + bytes.len();
+            if content.len() < end {
+                content.resize(end, 0);
+            }
+            content[start..end].copy_from_slice(bytes);
+        }
+        Change::SetLen(len) => {
+            content.resize(usize::try_from(*len).expect("recorded files fit into memory"), 0);
+        }
+        Change::Link { .. } | Change::Unlink { .. } | Change::Rename { .. } => {}
     }
 }
 

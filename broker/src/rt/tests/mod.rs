@@ -7,6 +7,7 @@ mod files;
 mod ladder;
 mod measure;
 mod power_cut;
+mod sim;
 mod sockets;
 mod tasks;
 

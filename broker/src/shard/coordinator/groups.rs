@@ -4,7 +4,7 @@
 //! Leaves what groups do to `group/`, and where a group's requests go to `api/`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Default for GroupOptions {
 #[derive(Default)]
 pub struct Coordinators {
     /// By partition of the offsets topic.
-    runners: RefCell<HashMap<i32, Rc<Runner<Groups>>>>,
+    runners: RefCell<BTreeMap<i32, Rc<Runner<Groups>>>>,
     /// A request to make the topic is on its way from this core.
     creating: Cell<bool>,
     /// The broker goes down.

@@ -1,0 +1,147 @@
+//! A disk that exists in memory only, for simulated machines: the recorder's tree with nothing real behind it. Owns the
+//! file operations that elsewhere the kernel carries out, and what a power cut does to the machine's disk.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+
+use super::tree::Tree;
+use super::{NodeId, Recorder, State, Survives};
+
+/// Room on a simulated disk until a test says otherwise.
+const CAPACITY: u64 = 16 << 30;
+
+impl Recorder {
+    /// An empty disk. Paths are absolute; `/` exists.
+    pub fn in_memory() -> Recorder {
+        Recorder {
+            root: PathBuf::from("/"),
+            shadow: PathBuf::new(),
+            state: Mutex::new(State {
+                tree: Tree::in_memory(),
+                frozen: false,
+                held: false,
+                fail_syncs_of: None,
+                fail_writes_of: None,
+                refuse_opens: 0,
+                locked: BTreeSet::new(),
+                capacity: CAPACITY,
+                promises: 0,
+                violations: Vec::new(),
+            }),
+            released: Condvar::new(),
+        }
+    }
+
+    /// The machine loses power: what was not durable is gone, but for what `survives` of it. The next process finds the
+    /// rest.
+    pub fn power_cut(&self, survives: Survives) {
+        let mut state = self.state();
+        if let Survives::Some { seed } = survives {
+            state.tree.let_some_survive(seed);
+        }
+        state.tree.forget_what_is_not_durable();
+        state.locked.clear();
+    }
+
+    /// How many bytes fit.
+    pub fn set_capacity(&self, bytes: u64) {
+        self.state().capacity = bytes;
+    }
+
+    /// Bit rot: turns over one bit of a file, for good.
+    pub fn flip_bit(&self, path: &Path, byte: usize, bit: u8) -> io::Result<()> {
+        let below = self.below(path)?;
+        let mut state = self.state();
+        let node = state.tree.resolve(below)?;
+        state.tree.flip_bit(node, byte, bit);
+        Ok(())
+    }
+
+    fn node(&self, path: &Path) -> io::Result<NodeId> {
+        self.state().tree.resolve(self.below(path)?)
+    }
+
+    pub(in crate::rt) fn open_in_memory(&self, path: &Path, create: bool) -> io::Result<NodeId> {
+        let below = self.below(path)?;
+        let mut state = self.state();
+        match state.tree.resolve(below) {
+            Ok(node) if state.tree.is_dir(node) => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(node) => Ok(node),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => state.tree.open(below),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(in crate::rt) fn read(&self, node: NodeId, buffer: &mut [u8], pos: u64) -> usize {
+        self.state().tree.read(node, buffer, pos)
+    }
+
+    pub(in crate::rt) fn len_of(&self, node: NodeId) -> u64 {
+        self.state().tree.len(node)
+    }
+
+    pub(in crate::rt) fn read_whole(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let node = self.open_in_memory(path, false)?;
+        let mut content = vec![0; self.len_of(node) as usize];
+        self.read(node, &mut content, 0);
+        Ok(content)
+    }
+
+    pub(in crate::rt) fn len_at(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.len_of(self.node(path)?))
+    }
+
+    pub(in crate::rt) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let node = self.node(path)?;
+        self.state()
+            .tree
+            .list(node)
+            .ok_or_else(|| io::ErrorKind::NotADirectory.into())
+    }
+
+    pub(in crate::rt) fn exists(&self, path: &Path) -> bool {
+        self.node(path).is_ok()
+    }
+
+    pub(in crate::rt) fn is_dir(&self, path: &Path) -> bool {
+        self.node(path).is_ok_and(|node| self.state().tree.is_dir(node))
+    }
+
+    pub(in crate::rt) fn free(&self) -> u64 {
+        let state = self.state();
+        state.capacity.saturating_sub(state.tree.used())
+    }
+
+    /// ENOSPC when `more` bytes do not fit.
+    pub(in crate::rt) fn check_room(&self, more: u64) -> io::Result<()> {
+        if self.free() < more {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    pub(in crate::rt) fn lock(self: &Arc<Self>, path: &Path) -> io::Result<MemoryLock> {
+        let node = self.open_in_memory(path, true)?;
+        if !self.state().locked.insert(node) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(MemoryLock {
+            recorder: self.clone(),
+            node,
+        })
+    }
+}
+
+/// Held until dropped, or until the power goes.
+pub(in crate::rt) struct MemoryLock {
+    recorder: Arc<Recorder>,
+    node: NodeId,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        self.recorder.state().locked.remove(&self.node);
+    }
+}

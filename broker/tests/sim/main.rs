@@ -1,0 +1,7 @@
+//! Whole brokers in a simulated world: virtual time, an in-memory network and disks, faults by seed. Every failure prints
+//! its seed; `SIM_SEED=<n> cargo test --test sim <name>` runs that one alone, `SIM_SEEDS=<n>` runs that many.
+
+mod client;
+mod machine;
+mod seeds;
+mod single;

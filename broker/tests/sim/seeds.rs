@@ -1,0 +1,49 @@
+//! Which seeds a scenario runs with, and the check that a seed decides everything.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use broker::rt::sim::{self, Report};
+
+/// Runs a scenario with `many` seeds (or as the environment says).
+pub(crate) fn with_seeds<F>(many: u64, scenario: impl Fn(u64) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let number = |name: &str| {
+        let given = std::env::var(name).ok()?;
+        Some(given.parse::<u64>().expect("a seed is a number"))
+    };
+    let seeds = match number("SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIM_SEEDS").unwrap_or(many),
+    };
+    for seed in seeds {
+        run(seed, &scenario);
+    }
+}
+
+fn run<F>(seed: u64, scenario: &impl Fn(u64) -> F) -> Report
+where
+    F: Future<Output = ()> + 'static,
+{
+    let outcome = catch_unwind(AssertUnwindSafe(|| sim::run(seed, scenario(seed))));
+    match outcome {
+        Ok(((), report)) => report,
+        Err(payload) => {
+            println!("seed {seed} failed: SIM_SEED={seed} runs it alone");
+            resume_unwind(payload)
+        }
+    }
+}
+
+/// Runs one seed twice; the runs must have decided everything alike.
+pub(crate) fn twice<F>(seed: u64, scenario: impl Fn(u64) -> F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    let (first, second) = (run(seed, &scenario), run(seed, &scenario));
+    assert_eq!(
+        first, second,
+        "seed {seed}: something looks at more than the seed"
+    );
+}
