@@ -30,7 +30,7 @@ const TOPIC_IDS: i16 = 13;
 type Settled = Result<Placed, Refusal>;
 
 /// Appends what can be appended and answers per partition; nothing at all for `acks=0`.
-pub async fn handle(ctx: &Ctx, request: ProduceRequest) -> Answer<ProduceResponse> {
+pub async fn handle(ctx: &Ctx, mut request: ProduceRequest) -> Answer<ProduceResponse> {
     let Some(acks) = acks_of(request.acks) else {
         let refusal = Refusal::new(ErrorCode::InvalidRequiredAcks, "acks must be 0, 1 or -1 (all)");
         return Answer::Reply(refuse_all(&request, &refusal));
@@ -40,6 +40,7 @@ pub async fn handle(ctx: &Ctx, request: ProduceRequest) -> Answer<ProduceRespons
         return Answer::Reply(refuse_all(&request, &refusal));
     }
     let (refused, parts) = check(ctx, &request);
+    let_go_of_frame(&mut request);
     let timeout = Duration::from_millis(request.timeout_ms.max(0) as u64);
     let outcomes = ask_owners(
         ctx.shard(),
@@ -120,6 +121,17 @@ fn check_one(
     let records = partition.records.clone().unwrap_or_default();
     let batches = batches::check(records, &config, ctx.version(), rt::wall_ms())?;
     Ok((id, batches))
+}
+
+/// From the append on the log has its own copy of the records. With the frame kept until the answer, all that waits for
+/// the disk would be in memory twice, and the receive budget counts it once.
+fn let_go_of_frame(request: &mut ProduceRequest) {
+    for topic in &mut request.topic_data {
+        topic.name = Str::copy_from(&topic.name);
+        for partition in &mut topic.partition_data {
+            partition.records = None;
+        }
+    }
 }
 
 /// One result per partition of the request, in its order.
@@ -221,5 +233,29 @@ fn current_leader(
             }
         }
         _ => Default::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_waits_does_not_keep_its_frame() {
+        let frame = Bytes::from(b"ordersrecords".to_vec());
+        let mut request = ProduceRequest {
+            topic_data: vec![ProduceRequestTopicData {
+                name: Str::from_utf8(frame.slice(..6)).unwrap(),
+                partition_data: vec![ProduceRequestTopicDataPartitionData {
+                    index: 0,
+                    records: Some(frame.slice(6..)),
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let_go_of_frame(&mut request);
+        assert!(frame.is_unique());
+        assert_eq!(request.topic_data[0].name.as_str(), "orders");
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::LocalBoxFuture;
 use protocol::frame::{self, RequestHeader};
-use protocol::{ApiKey, Decoder, Frame, Message, Request};
+use protocol::{ApiKey, Decoder, Frame, Message, Request, Str};
 
 use super::api_versions;
 use super::fetch::session::SessionCache;
@@ -124,6 +124,8 @@ where
                 Ok(request) => request,
                 Err(error) => return ctx.refuse(&format!("its body cannot be decoded: {error}")),
             };
+            // It would keep the frame for as long as the request waits.
+            drop(body);
             match handler(&ctx, request).await.into() {
                 Answer::Reply(response) => {
                     encode(ctx.key, ctx.version(), ctx.header.correlation_id, &response)
@@ -223,7 +225,9 @@ pub async fn serve(connection: Rc<Connection>, frame: Bytes) -> Outcome {
     }
     let mut body = Decoder::new(frame);
     match RequestHeader::decode(&mut body) {
-        Ok(header) => {
+        Ok(mut header) => {
+            // Its own copy, for the same reason: see `row`.
+            header.client_id = header.client_id.map(|id| Str::copy_from(&id));
             (row.serve)(
                 Ctx {
                     connection,
