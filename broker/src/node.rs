@@ -565,6 +565,7 @@ fn group_options(groups: &config::GroupOptions) -> shard::coordinator::GroupOpti
 
 fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitches) -> shard::Options {
     let tail_cache_bytes = config.runtime.memory_hard_bytes / TAIL_SHARE;
+    let spare = config.runtime.memory_hard_bytes - config.runtime.memory_soft_bytes;
     shard::Options {
         node_id: node,
         log_dirs: config.storage.log_dirs.clone(),
@@ -572,6 +573,8 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         // Requests and the tail cache share what a core may hold; replies are slices of the latter.
         receive_budget_bytes: config.runtime.memory_soft_bytes - tail_cache_bytes,
         tail_cache_bytes,
+        // Of the quarter between the soft and the hard limit.
+        decoded_budget_bytes: spare / 2,
         open_files: open_files(switches.open_files, count),
         groups: group_options(&config.groups),
         auto_create_topics: config.topics.auto_create,

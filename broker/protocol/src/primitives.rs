@@ -8,6 +8,10 @@ pub use crate::text::Str;
 /// Most entries of one array, and of all arrays of one frame together. Kafka 4.4 refuses larger arrays (a
 /// denial-of-service guard).
 pub const MAX_ELEMENTS: usize = 1_000_000;
+/// Most memory that the array entries of one frame may take once they are read, beside the frame itself. An entry of two
+/// bytes may be a struct of a hundred, so the frame's own limit bounds too little. Kafka has no such limit; 32 MiB are
+/// some 200,000 partitions in one request.
+pub const MAX_DECODED_BYTES: usize = 32 << 20;
 /// Most tagged fields of one section, as in Kafka 4.4.
 pub const MAX_TAGGED_FIELDS: usize = 10_000;
 /// From this size on, bytes are kept as a slice of their own in an encoded frame instead of being copied into it.
@@ -59,6 +63,20 @@ pub enum DecodeError {
     TooMany {
         /// Where the count starts.
         at: usize,
+        /// The count read.
+        count: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The entries read so far, and those of this array, take more memory than [`MAX_DECODED_BYTES`].
+    #[error(
+        "byte {at}: {count} entries of {field} take more than the {limit} bytes of memory that one frame may"
+    )]
+    TooLarge {
+        /// Where the array starts.
+        at: usize,
+        /// The field.
+        field: &'static str,
         /// The count read.
         count: usize,
         /// The limit.
@@ -223,11 +241,12 @@ impl Encoder {
 }
 
 /// Reads primitives from one frame.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Decoder {
     frame: Bytes,
     at: usize,
     elements_left: usize,
+    decoded_bytes: usize,
 }
 
 impl Decoder {
@@ -237,7 +256,34 @@ impl Decoder {
             frame,
             at: 0,
             elements_left: MAX_ELEMENTS,
+            decoded_bytes: 0,
         }
+    }
+
+    /// Memory that the array entries read so far take.
+    pub fn decoded_bytes(&self) -> usize {
+        self.decoded_bytes
+    }
+
+    /// Charges `count` entries of `size` bytes, which `field` is about to have.
+    fn charge(
+        &mut self,
+        at: usize,
+        field: &'static str,
+        count: usize,
+        size: usize,
+    ) -> Result<(), DecodeError> {
+        let decoded = self.decoded_bytes.saturating_add(count.saturating_mul(size));
+        if decoded > MAX_DECODED_BYTES {
+            return Err(DecodeError::TooLarge {
+                at,
+                field,
+                count,
+                limit: MAX_DECODED_BYTES,
+            });
+        }
+        self.decoded_bytes = decoded;
+        Ok(())
     }
 
     /// The next byte's place.
@@ -535,9 +581,11 @@ impl Field for Option<Bytes> {
 }
 
 fn read_elements<T: Field>(form: Form, input: &mut Decoder) -> Result<Option<Vec<T>>, DecodeError> {
+    let at = input.at;
     let Some(count) = input.count(form.flexible)? else {
         return Ok(None);
     };
+    input.charge(at, form.field, count, size_of::<T>())?;
     // The first allocation is never larger than the bytes that are there; it grows as elements really come.
     let first = count.min(input.remaining() / size_of::<T>().max(1) + 1);
     let mut elements = Vec::with_capacity(first);

@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use protocol::primitives::MAX_DECODED_BYTES;
 use protocol::{ApiKey, DecodeError, Decoder, Message};
 
 struct Counting;
@@ -168,6 +169,33 @@ fn lengths_written_over_any_byte_cost_nothing() {
             }
         }
     }
+}
+
+#[test]
+fn a_frame_of_a_million_cheap_elements_is_refused_before_it_costs_memory() {
+    // An empty name is two bytes on the wire and a struct in memory.
+    let metadata = |count: u32| {
+        let mut body = count.to_be_bytes().to_vec();
+        body.resize(body.len() + 2 * count as usize, 0);
+        body
+    };
+    let read = |body: Vec<u8>| {
+        PEAK.set(LIVE.get());
+        let before = LIVE.get();
+        let outcome =
+            protocol::messages::metadata::MetadataRequest::decode(&mut Decoder::new(Bytes::from(body)), 1);
+        (
+            outcome.map(|request| request.topics.map_or(0, |topics| topics.len())),
+            PEAK.get() - before,
+        )
+    };
+    let (outcome, used) = read(metadata(1_000_000));
+    let words = outcome.unwrap_err().to_string();
+    assert!(words.contains("1000000 entries of topics"), "{words}");
+    assert!(used < 8 * 1024, "{used} bytes");
+    let (outcome, used) = read(metadata(200_000));
+    assert_eq!(outcome, Ok(200_000));
+    assert!(used < 3 * MAX_DECODED_BYTES as isize, "{used} bytes");
 }
 
 #[test]

@@ -19,6 +19,7 @@ use protocol::{ApiKey, Decoder, Frame, Message, Request, Str};
 
 use super::api_versions;
 use super::fetch::session::SessionCache;
+use crate::rt::local::Permit;
 use crate::shard::Shard;
 
 /// What the handlers of one core share. Never leaves its thread.
@@ -109,6 +110,36 @@ pub(crate) struct Row {
     serve: Box<dyn Fn(Ctx, Decoder) -> LocalBoxFuture<'static, Outcome>>,
 }
 
+/// Requests whose entries take less memory than this are not counted: nearly all.
+const SMALL: usize = 1 << 20;
+
+/// Reads a body. A large one keeps its share of the core's memory for decoded requests until it is answered; while there is
+/// none it is forgotten again and read once more later, so that those who wait hold their frame alone.
+async fn decode<R: Request>(ctx: &Ctx, order: Order, body: Decoder) -> Result<(R, Option<Permit>), String> {
+    let read = || {
+        let mut body = body.clone();
+        let request = R::decode(&mut body, ctx.version())
+            .and_then(|request| body.finish().map(|()| request))
+            .map_err(|error| format!("its body cannot be decoded: {error}"))?;
+        Ok::<_, String>((request, body.decoded_bytes()))
+    };
+    let (request, bytes) = read()?;
+    if bytes < SMALL {
+        return Ok((request, None));
+    }
+    let budget = &ctx.shard().decoded_budget;
+    match (budget.try_acquire(bytes), order) {
+        (Some(permit), _) => Ok((request, Some(permit))),
+        // Waiting would let the requests behind it overtake it.
+        (None, Order::Together) => Err("it names too much while other large requests are served".into()),
+        (None, Order::Alone) => {
+            drop(request);
+            let permit = budget.acquire(bytes).await;
+            Ok((read()?.0, Some(permit)))
+        }
+    }
+}
+
 /// Makes a row of a handler.
 pub(crate) fn row<R, A, H>(order: Order, handler: H) -> Row
 where
@@ -116,13 +147,11 @@ where
     A: Into<Answer<R::Response>>,
     H: AsyncFn(&Ctx, R) -> A + Copy + 'static,
 {
-    let serve = move |ctx: Ctx, mut body: Decoder| -> LocalBoxFuture<'static, Outcome> {
+    let serve = move |ctx: Ctx, body: Decoder| -> LocalBoxFuture<'static, Outcome> {
         Box::pin(async move {
-            let request = match R::decode(&mut body, ctx.version())
-                .and_then(|request| body.finish().map(|()| request))
-            {
-                Ok(request) => request,
-                Err(error) => return ctx.refuse(&format!("its body cannot be decoded: {error}")),
+            let (request, _decoded) = match decode::<R>(&ctx, order, body).await {
+                Ok(decoded) => decoded,
+                Err(why) => return ctx.refuse(&why),
             };
             // It would keep the frame for as long as the request waits.
             drop(body);

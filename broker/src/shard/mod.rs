@@ -66,6 +66,8 @@ pub struct Options {
     pub given: Given,
     /// Bytes of requests this core may hold before it stops reading sockets.
     pub receive_budget_bytes: usize,
+    /// Bytes that the entries of large requests of this core may take once they are decoded.
+    pub decoded_budget_bytes: usize,
     /// Records kept in memory behind the tail of all logs of this core.
     pub tail_cache_bytes: usize,
     /// Log file handles this core keeps open.
@@ -150,6 +152,8 @@ pub struct Shard {
     pub quorum: quorum::Handle,
     /// Bytes of requests on this core.
     pub receive_budget: Budget,
+    /// Bytes of decoded requests on this core.
+    pub decoded_budget: Budget,
     /// Group coordinators of this core.
     pub coordinators: coordinator::Coordinators,
     dirs: Vec<LogDir>,
@@ -199,6 +203,7 @@ impl Shard {
             counters: seed.counters,
             quorum: seed.quorum,
             receive_budget: Budget::new(seed.options.receive_budget_bytes),
+            decoded_budget: Budget::new(seed.options.decoded_budget_bytes),
             coordinators: coordinator::Coordinators::default(),
             dirs: dirs.collect(),
             handles: HandleCache::new(&seed.disk, seed.options.open_files),
