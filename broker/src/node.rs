@@ -570,11 +570,12 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         node_id: node,
         log_dirs: config.storage.log_dirs.clone(),
         given: config.given.clone(),
-        // Requests and the tail cache share what a core may hold; replies are slices of the latter.
+        // Requests and the tail cache share what a core may hold; replies are slices of the latter, or read from files.
         receive_budget_bytes: config.runtime.memory_soft_bytes - tail_cache_bytes,
         tail_cache_bytes,
-        // Of the quarter between the soft and the hard limit.
+        // The quarter between the soft and the hard limit.
         decoded_budget_bytes: spare / 2,
+        cold_read_bytes: spare / 2,
         open_files: open_files(switches.open_files, count),
         groups: group_options(&config.groups),
         auto_create_topics: config.topics.auto_create,

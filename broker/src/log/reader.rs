@@ -82,6 +82,7 @@ impl Log {
         Ok(ReadPlan::Cold(ReadJob {
             from,
             max_bytes,
+            all_bytes: max_bytes,
             upto,
             first_always,
             gaps_allowed: self.config.compacted,
@@ -215,7 +216,10 @@ impl ReadError {
 #[must_use = "a job reads nothing until it runs"]
 pub struct ReadJob {
     from: Offset,
+    /// Largest first batch.
     max_bytes: usize,
+    /// Largest sum of all of them.
+    all_bytes: usize,
     upto: Offset,
     first_always: bool,
     gaps_allowed: bool,
@@ -230,6 +234,24 @@ const SLACK: usize = 8 * 1024;
 const LARGEST_READ: usize = 8 << 20;
 
 impl ReadJob {
+    /// Bytes it holds at most, unless its first batch is larger.
+    pub fn largest_read(&self) -> usize {
+        let in_files = self.places.iter().map(|place| place.limit).max().unwrap_or(0);
+        self.want().min(usize::try_from(in_files).unwrap_or(usize::MAX))
+    }
+
+    /// The same read, for its first batch and those that fit into `bytes` with it.
+    pub fn up_to(self, bytes: usize) -> ReadJob {
+        ReadJob {
+            all_bytes: self.all_bytes.min(bytes),
+            ..self
+        }
+    }
+
+    fn want(&self) -> usize {
+        self.all_bytes.clamp(HEADER, LARGEST_READ) + SLACK
+    }
+
     /// Reads. Whole, CRC-checked batches; none if the first one is larger than asked for or not below `upto`.
     pub async fn run(self) -> Result<Bytes, ReadError> {
         for place in &self.places {
@@ -256,7 +278,7 @@ impl ReadJob {
             .get(place.keys.log, &path, false)
             .await
             .map_err(ReadError::of)?;
-        let mut want = self.max_bytes.clamp(HEADER, LARGEST_READ) + SLACK;
+        let mut want = self.want();
         while position < place.limit {
             let len = (want as u64).min(place.limit - position) as usize;
             let bytes = file.read_at(position, len).await.map_err(ReadError::of)?;
@@ -309,7 +331,10 @@ impl ReadJob {
                 }
                 continue;
             }
-            let fits = taken + size <= self.max_bytes || taken == 0 && self.first_always;
+            let fits = match taken {
+                0 => size <= self.max_bytes || self.first_always,
+                _ => taken + size <= self.all_bytes,
+            };
             if header.last_offset() >= self.upto || !fits {
                 break;
             }

@@ -4,6 +4,7 @@
 //! comes through the mesh (`mesh.rs`, other cores) or the bridge (`bridge.rs`, the control plane).
 
 pub mod bridge;
+mod cold;
 pub mod coordinator;
 pub mod counters;
 pub mod error;
@@ -39,6 +40,7 @@ use crate::rt::local::{self, Budget, Event};
 use crate::rt::mesh::Port;
 use crate::rt::{self, ShardId};
 use bridge::{Bridge, BridgeEnd};
+use cold::ColdReads;
 use counters::ShardCounters;
 use mesh::{Answer, Asked, Early};
 use partitions::Partition;
@@ -68,6 +70,8 @@ pub struct Options {
     pub receive_budget_bytes: usize,
     /// Bytes that the entries of large requests of this core may take once they are decoded.
     pub decoded_budget_bytes: usize,
+    /// Bytes read from files that answers of this core's partitions may hold.
+    pub cold_read_bytes: usize,
     /// Records kept in memory behind the tail of all logs of this core.
     pub tail_cache_bytes: usize,
     /// Log file handles this core keeps open.
@@ -157,6 +161,7 @@ pub struct Shard {
     /// Group coordinators of this core.
     pub coordinators: coordinator::Coordinators,
     dirs: Vec<LogDir>,
+    cold_reads: ColdReads,
     handles: Rc<HandleCache>,
     tail_budget: Rc<TailBudget>,
     image: RefCell<Arc<MetadataImage>>,
@@ -204,6 +209,7 @@ impl Shard {
             quorum: seed.quorum,
             receive_budget: Budget::new(seed.options.receive_budget_bytes),
             decoded_budget: Budget::new(seed.options.decoded_budget_bytes),
+            cold_reads: ColdReads::new(seed.options.cold_read_bytes),
             coordinators: coordinator::Coordinators::default(),
             dirs: dirs.collect(),
             handles: HandleCache::new(&seed.disk, seed.options.open_files),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use protocol::{LeaderEpoch, Offset, TopicPartition};
 
 use super::Shard;
+use super::cold::{LITTLE, Room};
 use super::error::PartitionError;
 use super::partitions::Partition;
 use super::waiters::Watch;
@@ -99,8 +100,34 @@ impl Shard {
                 planned
             })
             .collect();
+        let jobs = self.with_room(planned).await;
         // Cold reads of several partitions go to the disk together.
-        futures::future::join_all(planned.into_iter().map(|planned| self.finish_read(planned))).await
+        futures::future::join_all(jobs).await
+    }
+
+    /// Finds room for what has to be read from files. The first part waits for it; the others come with the next fetch if
+    /// there is none, since what they would wait for may be this fetch's own.
+    async fn with_room(&self, planned: Vec<Planned>) -> Vec<impl Future<Output = ReadReply> + use<>> {
+        let is_found =
+            |planned: &Planned| matches!(planned, Planned::Now(Ok(found)) if !found.records.is_empty());
+        let has_some = planned.iter().any(is_found);
+        let mut already = 0;
+        let mut reads = Vec::with_capacity(planned.len());
+        for planned in planned {
+            reads.push(match planned {
+                Planned::Now(reply) => finish_read(reply, None),
+                Planned::Later { found, job, .. } => {
+                    let bytes = job.largest_read();
+                    let room = match self.cold_reads.at_once(bytes, already) {
+                        None if !has_some && already == 0 => Some(self.cold_reads.room(bytes).await),
+                        room => room,
+                    };
+                    already += room.as_ref().map_or(0, |_| bytes);
+                    finish_read(Ok(found), room.map(|room| (job, room)))
+                }
+            });
+        }
+        reads
     }
 
     fn plan_read(&self, part: &ReadPart, left: usize, first_always: bool) -> Planned {
@@ -109,16 +136,6 @@ impl Shard {
             None => Err(PartitionError::Unknown),
         };
         planned.unwrap_or_else(|error| Planned::Now(Err(error)))
-    }
-
-    async fn finish_read(self: &Rc<Self>, planned: Planned) -> ReadReply {
-        match planned {
-            Planned::Now(reply) => reply,
-            Planned::Later { mut found, job, .. } => {
-                found.records = job.run().await?;
-                Ok(found)
-            }
-        }
     }
 
     /// Resolves when one of the watched partitions has passed what the asker has seen, or is not what it was.
@@ -181,6 +198,19 @@ impl Planned {
             Planned::Later { most, .. } => *most,
         }
     }
+}
+
+async fn finish_read(reply: ReadReply, job: Option<(ReadJob, Room)>) -> ReadReply {
+    let mut found = reply?;
+    if let Some((job, room)) = job {
+        let job = match room.whole {
+            true => job,
+            false => job.up_to(LITTLE),
+        };
+        let records = job.run().await?;
+        found.records = room.hold(records);
+    }
+    Ok(found)
 }
 
 /// Decides what to read of one partition, without touching the disk.

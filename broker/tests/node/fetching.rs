@@ -307,6 +307,49 @@ fn list(client: &mut Client, timestamp: i64) -> (i16, i64, i64) {
 }
 
 #[test]
+fn consumers_that_do_not_take_their_answers_hold_nobody_up() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let plan = || setup.plan(dir.path()).with("memory.limit.bytes", "16777216");
+        let broker = plan().start();
+        let mut client = broker.client();
+        client.create_topic("orders", 4, &[]);
+        let value = "v".repeat(500_000);
+        for partition in 0..4 {
+            (0..6).for_each(|at| assert_eq!(client.append("orders", partition, &[&value]), at));
+        }
+        broker.stop();
+
+        // Nothing is in memory now. Each of the slow ones asks for far more than a core lets all of them hold.
+        let broker = plan().start();
+        let slow: Vec<Client> = (0..8)
+            .map(|_| {
+                let mut client = broker.client();
+                for _ in 0..8 {
+                    let mut request = fetch_request("orders", 0, 0);
+                    request.topics[0].partitions = (0..4)
+                        .map(|partition| FetchRequestTopicPartition {
+                            partition,
+                            partition_max_bytes: 3_000_000,
+                            ..Default::default()
+                        })
+                        .collect();
+                    client.send(12, &request);
+                }
+                client
+            })
+            .collect();
+        let mut client = broker.client();
+        for partition in 0..4 {
+            let found = client.fetch_with(&fetch_request("orders", partition, 3));
+            assert!(!found.records.unwrap_or_default().is_empty());
+        }
+        drop(slow);
+        broker.stop();
+    });
+}
+
+#[test]
 fn a_consumer_catches_up_from_disk() {
     everywhere(|setup| {
         let dir = tempfile::tempdir().unwrap();

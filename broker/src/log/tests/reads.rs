@@ -124,6 +124,21 @@ fn limits_of_a_read() {
                 "not a batch that crosses the bound"
             );
             assert_eq!(first(4, 10 * size, 4, true).await, 0);
+            let first_alone = async |max, always| {
+                let plan = rig.with(|log| log.read(Offset(0), max, Offset(8), always));
+                match plan.unwrap() {
+                    ReadPlan::Cold(job) => Some(job.up_to(1).run().await.unwrap().len()),
+                    // From memory it is of no use.
+                    ReadPlan::Cached(_) | ReadPlan::Empty => None,
+                }
+            };
+            for (max, always, expected) in [(10 * size, false, size), (1, true, size), (1, false, 0)] {
+                let found: Option<usize> = first_alone(max, always).await;
+                assert!(
+                    found.is_none_or(|len| len == expected),
+                    "{found:?} of {max}, {always}"
+                );
+            }
             assert_eq!(first(8, 10 * size, 8, true).await, 0, "at the end");
             let beyond = rig
                 .with(|log| log.read(Offset(9), 1, Offset(9), true))
