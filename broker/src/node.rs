@@ -1,7 +1,7 @@
 //! Start and stop order of one broker, in this process or in a test.
 //!
 //! ```text
-//! health port -> engine -> directories -> cores recover logs -> quorum -> image -> listeners -> registered -> ready
+//! health port -> engine -> directories -> quorum -> cores recover logs -> image -> listeners -> registered -> ready
 //! stop accepting -> answer what is in flight -> last round -> checkpoints, clean mark -> quorum -> done
 //! ```
 //! Owns that order and the threads it starts. Leaves each step to the folder that knows it; what one core does is in
@@ -15,7 +15,7 @@ mod signals;
 
 use std::io::Write;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ use crate::rt::control::{Control, ControlHandle};
 use crate::rt::cores::{self, CorePlan};
 use crate::rt::file::Disk;
 use crate::rt::{self, EngineChoice, Executors, Instant, ShardId, doorbell, mesh};
-use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement, replicas::FoundLog};
+use crate::shard::replicas::{FoundLog, Progress};
+use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement};
 
 pub use self::signals::Signals;
 
@@ -124,13 +125,25 @@ pub struct Node {
     cores: Cores,
 }
 
+/// What the threads of the data plane are started from.
+struct CoresPlan<'a> {
+    config: &'a Config,
+    disk: &'a Disk,
+    node: NodeId,
+    quorum: &'a quorum::Handle,
+    plan: &'a CorePlan,
+    engine: &'a EngineChoice,
+    switches: TestSwitches,
+    found: Found,
+    progress: Progress,
+}
+
 /// The threads of the data plane and the lines to them.
 struct Cores {
     commands: Vec<doorbell::Sender<Command>>,
     events: mpsc::UnboundedReceiver<Event>,
     bridges: Vec<bridge::Bridge>,
     counters: Vec<Arc<ShardCounters>>,
-    progress: Arc<AtomicUsize>,
     failure: Arc<Mutex<Option<String>>>,
     executors: Executors,
 }
@@ -211,18 +224,30 @@ impl Node {
         let checkpoints = found.checkpoints.clone();
         health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);
-        let mut cores = Cores::start(&config, &disk, identity.node, &plan, &engine, switches, found)?;
-        cores.recovered().await?;
-        measure::add_cores(&metrics, &engine, &cores.counters);
-        health.done(measure::RECOVERY);
+        // Before the logs: how a log is judged depends on the properties that its topic has.
         let quorum = control
             .join_quorum(&config, &disk, &identity, switches.answer_before_sync)
             .await?;
         measure::add_quorum(&metrics, &quorum);
         measure::watch_failures(&health, &quorum);
+        health.done(measure::QUORUM);
+        let progress = measure::recovery_progress(&health, found.logs.len());
+        let mut cores = Cores::start(CoresPlan {
+            config: &config,
+            disk: &disk,
+            node: identity.node,
+            quorum: &quorum,
+            plan: &plan,
+            engine: &engine,
+            switches,
+            found,
+            progress,
+        })?;
+        cores.recovered().await?;
+        measure::add_cores(&metrics, &engine, &cores.counters);
         control.end_with_quorum(&quorum, on_failure(&cores.failure, !switches.survive_failed_disk));
         cores.join(&quorum).await?;
-        health.done(measure::QUORUM);
+        health.done(measure::RECOVERY);
         let addresses = cores.bind(&config).await?;
         health.done(measure::LISTENERS);
         control
@@ -349,20 +374,22 @@ fn state_of(number: u8) -> BrokerState {
 }
 
 impl Cores {
-    fn start(
-        config: &Config,
-        disk: &Disk,
-        node: NodeId,
-        plan: &CorePlan,
-        engine: &EngineChoice,
-        switches: TestSwitches,
-        found: Found,
-    ) -> Result<Cores, StartError> {
+    fn start(start: CoresPlan<'_>) -> Result<Cores, StartError> {
+        let CoresPlan {
+            config,
+            disk,
+            node,
+            quorum,
+            plan,
+            engine,
+            switches,
+            found,
+            progress,
+        } = start;
         let count = plan.shards;
         let options = Arc::new(shard_options(config, node, count, switches));
         let ports = mesh::ports(count, shard::MESH_WINDOW).map_err(failed("connect the cores"))?;
         let (tell, events) = mpsc::unbounded_channel();
-        let progress = Arc::new(AtomicUsize::new(0));
         let checkpoints = found.checkpoints;
         let failure = Arc::new(Mutex::new(None));
         let fatal = on_failure(&failure, !switches.survive_failed_disk);
@@ -398,6 +425,7 @@ impl Cores {
                 counters: counted,
                 found,
                 progress: progress.clone(),
+                quorum: quorum.clone(),
                 commands: inbox,
                 events: tell.clone(),
                 fatal: fatal.clone(),
@@ -409,7 +437,6 @@ impl Cores {
             events,
             bridges,
             counters,
-            progress,
             failure,
             executors,
         })
@@ -423,13 +450,12 @@ impl Cores {
                 _ => return Err(out_of_order()),
             }
         }
-        tracing::debug!(logs = self.progress.load(Relaxed), "logs recovered");
         Ok(())
     }
 
     /// Makes every core a shard that follows the quorum's images.
     async fn join(&mut self, quorum: &quorum::Handle) -> Result<(), StartError> {
-        self.tell_all(|| Command::Join(quorum.clone()));
+        self.tell_all(|| Command::Join);
         for _ in 0..self.commands.len() {
             if !matches!(self.next().await, Event::Joined) {
                 return Err(out_of_order());

@@ -6,7 +6,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::api;
@@ -21,7 +20,7 @@ use crate::rt::{self, ShardId, doorbell};
 use crate::shard::bridge::{Bridge, BridgeEnd};
 use crate::shard::counters::ShardCounters;
 use crate::shard::mesh::{Answer, Asked};
-use crate::shard::replicas::{self, FoundLog};
+use crate::shard::replicas::{self, FoundLog, Progress};
 use crate::shard::{self, Seed, Shard};
 
 /// How long a core waits for its connections on the way down before it leaves them.
@@ -29,8 +28,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// What the starting thread tells a core, in this order.
 pub(super) enum Command {
-    /// The quorum is there: become a shard and follow its images.
-    Join(quorum::Handle),
+    /// Become a shard and follow the quorum's images.
+    Join,
     /// Open these listeners. `shared`: other cores open the same ports.
     Bind {
         listeners: Vec<(Arc<str>, SocketAddr)>,
@@ -68,7 +67,8 @@ pub(super) struct Beginning {
     pub(super) bridge_end: BridgeEnd,
     pub(super) counters: Arc<ShardCounters>,
     pub(super) found: Vec<FoundLog>,
-    pub(super) progress: Arc<AtomicUsize>,
+    pub(super) progress: Progress,
+    pub(super) quorum: quorum::Handle,
     pub(super) commands: doorbell::Receiver<Command>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     pub(super) fatal: shard::Fatal,
@@ -82,9 +82,11 @@ pub(super) async fn run(beginning: Beginning) {
         found,
         progress,
         disk,
+        quorum,
+        options,
         ..
     } = beginning;
-    let recovered = replicas::recover(&disk, found, progress).await;
+    let recovered = replicas::recover(&disk, found, &quorum.image(), &options, progress).await;
     let unclaimed = match recovered {
         Ok(unclaimed) => {
             tell(&events, Event::Recovered(Ok(())));
@@ -92,13 +94,13 @@ pub(super) async fn run(beginning: Beginning) {
         }
         Err(error) => return tell(&events, Event::Recovered(Err(error.to_string()))),
     };
-    let Some(Command::Join(quorum)) = commands.recv().await else {
+    let Some(Command::Join) = commands.recv().await else {
         return;
     };
     let seed = Seed {
         id: beginning.id,
         count: beginning.count,
-        options: beginning.options,
+        options,
         disk,
         checkpoints: beginning.checkpoints,
         port: beginning.port,
@@ -124,7 +126,7 @@ async fn serve(
     let mut accepting = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Join(_) => {}
+            Command::Join => {}
             Command::Bind { listeners, shared } => {
                 let opened = bind(listeners, shared).map(|opened| bound = opened);
                 tell(events, Event::Bound(opened));

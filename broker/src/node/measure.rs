@@ -3,18 +3,19 @@
 //! Owns the names of the start's steps and of the shards' metrics. Leaves rendering to `http.rs`, counting to
 //! `shard/counters.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::http::{Health, Kind, Metrics, Sample};
 use crate::quorum::Handle;
 use crate::rt::{self, EngineChoice, Instant};
 use crate::shard::counters::ShardCounters;
+use crate::shard::replicas::Progress;
 
 /// The steps of a start, in order. Each is a reason on `/readyz` until it is done.
-pub(super) const STEPS: &[&str] = &[DIRECTORIES, RECOVERY, QUORUM, LISTENERS, REGISTRATION];
+pub(super) const STEPS: &[&str] = &[DIRECTORIES, QUORUM, RECOVERY, LISTENERS, REGISTRATION];
 pub(super) const DIRECTORIES: &str = "open the log directories";
-pub(super) const RECOVERY: &str = "recover the logs";
 pub(super) const QUORUM: &str = "join the metadata quorum";
+pub(super) const RECOVERY: &str = "recover the logs";
 pub(super) const LISTENERS: &str = "open the listeners";
 pub(super) const REGISTRATION: &str = "register with the cluster";
 
@@ -23,6 +24,19 @@ pub(super) fn begin(began: Instant) -> (Health, Metrics) {
     let health = Health::new(STEPS);
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"), began, &health);
     (health, metrics)
+}
+
+/// Counts recovered logs of `all`, and says how far they are on the health page.
+pub(super) fn recovery_progress(health: &Health, all: usize) -> Progress {
+    let (health, recovered) = (health.clone(), Mutex::new(0));
+    let told = move |more: usize| {
+        // Held while it is told: two cores must not tell their numbers in the other order.
+        let mut recovered = recovered.lock().unwrap_or_else(PoisonError::into_inner);
+        *recovered += more;
+        health.progress(RECOVERY, format!("{recovered} of {all} logs recovered"));
+    };
+    told(0);
+    Arc::new(move || told(1))
 }
 
 /// Adds what the cores count.
@@ -123,4 +137,20 @@ pub(super) fn static_config_hash(given: &std::collections::BTreeMap<String, Stri
 /// Now, for uptimes.
 pub(super) fn since(began: Instant) -> std::time::Duration {
     rt::now() - began
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_health_page_says_how_many_logs_are_recovered() {
+        let (health, _) = begin(rt::now());
+        [DIRECTORIES, QUORUM].iter().for_each(|step| health.done(step));
+        let recovered = recovery_progress(&health, 3);
+        assert_eq!(health.not_ready()[0], "recover the logs: 0 of 3 logs recovered");
+        recovered();
+        recovered();
+        assert_eq!(health.not_ready()[0], "recover the logs: 2 of 3 logs recovered");
+    }
 }

@@ -9,15 +9,15 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures::stream::{StreamExt, iter};
 use protocol::{TopicId, TopicPartition};
 
-use super::Shard;
 use super::partitions::Partition;
 use super::topic_config::TopicConfig;
+use super::{Options, Shard};
 use crate::log::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered};
 use crate::metadata::image::{ImageDiff, MetadataImage, PartitionImage, TopicImage};
 use crate::rt;
@@ -54,19 +54,26 @@ impl FoundLog {
 /// Recovered logs that no image has claimed yet.
 pub type Unclaimed = RefCell<BTreeMap<TopicPartition, (FoundLog, Recovered)>>;
 
-/// Recovers the logs of one core, several at once, counting them in `progress`. A log that cannot be recovered is an error
-/// of its directory and ends the start with the reason.
+/// Called after each recovered log. Any thread.
+pub type Progress = Arc<dyn Fn() + Send + Sync>;
+
+/// Recovers the logs of one core, several at once, each by the properties that its topic has in `image`, the newest one this
+/// broker knows: what a torn write may look like depends on how the topic is flushed. A log that cannot be recovered is an
+/// error of its directory and ends the start with the reason.
 pub async fn recover(
     disk: &Disk,
     found: Vec<FoundLog>,
-    progress: Arc<AtomicUsize>,
+    image: &MetadataImage,
+    options: &Options,
+    progress: Progress,
 ) -> Result<Unclaimed, LogError> {
     let jobs = found.into_iter().map(|found| {
         let disk = disk.clone();
         let progress = progress.clone();
+        let config = TopicConfig::effective(&options.given, image, options.node_id, found.name.topic_id);
         async move {
-            let recovered = recover_one(disk, found.clone()).await?;
-            progress.fetch_add(1, Relaxed);
+            let recovered = recover_one(disk, found.clone(), config.log).await?;
+            progress();
             Ok((found.id(), (found, recovered)))
         }
     });
@@ -74,8 +81,8 @@ pub async fn recover(
     Ok(RefCell::new(all.into_iter().collect::<Result<_, _>>()?))
 }
 
-async fn recover_one(disk: Disk, found: FoundLog) -> Result<Recovered, LogError> {
-    let recover = move || Log::recover(&disk, &found.path, &found.name, &LogConfig::default(), found.from);
+async fn recover_one(disk: Disk, found: FoundLog, config: LogConfig) -> Result<Recovered, LogError> {
+    let recover = move || Log::recover(&disk, &found.path, &found.name, &config, found.from);
     rt::blocking(recover).await
 }
 

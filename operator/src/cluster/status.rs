@@ -346,6 +346,9 @@ fn broker_status(cluster: &Cluster, desired: &Desired, outcome: &Outcome<'_>) ->
     rows.collect()
 }
 
+/// The broker's word for `io.engine=posix`.
+const POSIX_ASKED_FOR: &str = "Disabled";
+
 /// An Event to write: warning or not, reason, text.
 pub type Told = (bool, &'static str, String);
 
@@ -381,7 +384,10 @@ pub fn events(
     if let Some(text) = became(ROLLOUT_BLOCKED, "True") {
         told.push((true, "RolloutBlocked", text));
     }
-    if let Some(text) = became(IO_URING_AVAILABLE, "False") {
+    // Who asked for `posix` has what they asked for.
+    let asked_for = conditions::find(&after.conditions, IO_URING_AVAILABLE)
+        .is_some_and(|condition| condition.reason == POSIX_ASKED_FOR);
+    if let Some(text) = became(IO_URING_AVAILABLE, "False").filter(|_| !asked_for) {
         told.push((true, "IoUringUnavailable", text));
     }
     for restart in applied.into_iter().flat_map(|applied| &applied.restarted) {
@@ -514,6 +520,21 @@ mod tests {
             shown(&conclude(&observed, &Plan::default()), "IoUringAvailable"),
             ("False", "SeccompDenied")
         );
+    }
+
+    #[test]
+    fn missing_io_uring_is_warned_of_unless_posix_was_asked_for() {
+        for (reason, warned) in [("SeccompDenied", true), ("Disabled", false)] {
+            let mut observed = running();
+            if let Some(Ok(facts)) = observed.brokers.get_mut(&0) {
+                facts.engine = "posix".into();
+                facts.engine_reason = reason.into();
+            }
+            let after = conclude(&observed, &Plan::default());
+            let told = events(&KafkaClusterStatus::default(), &after, None);
+            let found = told.iter().any(|(_, reason, _)| *reason == "IoUringUnavailable");
+            assert_eq!(found, warned, "{reason}");
+        }
     }
 
     #[test]
