@@ -520,8 +520,8 @@ fn put_length(
 
 impl Field for Str {
     fn write(&self, form: Form, out: &mut Encoder) -> Result<(), EncodeError> {
-        put_length(out, "string", Some(self.0.len()), form.flexible, false)?;
-        out.put(&self.0);
+        put_length(out, "string", Some(self.len()), form.flexible, false)?;
+        out.put(self.as_bytes());
         Ok(())
     }
     fn read(form: Form, input: &mut Decoder) -> Result<Str, DecodeError> {

@@ -6,26 +6,25 @@ use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 /// UTF-8 text that shares the memory of the frame it was read from; cloning counts a reference. State that outlives the
 /// request copies it (`to_string`), or the whole frame stays in memory.
 #[derive(Clone, Default)]
-pub struct Str(pub(crate) Bytes);
+pub struct Str(ByteString);
 
 impl Str {
     /// The empty text.
-    pub const EMPTY: Str = Str(Bytes::new());
+    pub const EMPTY: Str = Str(ByteString::new());
 
     /// Takes bytes that must be UTF-8.
     pub fn from_utf8(bytes: Bytes) -> Result<Str, std::str::Utf8Error> {
-        std::str::from_utf8(&bytes)?;
-        Ok(Str(bytes))
+        ByteString::try_from(bytes).map(Str)
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        // Checked when it was made; checking again costs less than an unsafe block would.
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 }
 
@@ -50,32 +49,32 @@ impl Borrow<str> for Str {
 
 impl From<&'static str> for Str {
     fn from(text: &'static str) -> Str {
-        Str(Bytes::from_static(text.as_bytes()))
+        Str(ByteString::from_static(text))
     }
 }
 
 impl From<String> for Str {
     fn from(text: String) -> Str {
-        Str(Bytes::from(text.into_bytes()))
+        Str(ByteString::from(text))
     }
 }
 
 impl From<&String> for Str {
     fn from(text: &String) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
+        Str::copy_from(text)
     }
 }
 
 impl From<std::sync::Arc<str>> for Str {
     fn from(text: std::sync::Arc<str>) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
+        Str::copy_from(&text)
     }
 }
 
 impl Str {
     /// A copy of borrowed text.
     pub fn copy_from(text: &str) -> Str {
-        Str(Bytes::copy_from_slice(text.as_bytes()))
+        Str(ByteString::from(text))
     }
 }
 
@@ -87,12 +86,12 @@ impl PartialEq for Str {
 impl Eq for Str {}
 impl PartialEq<str> for Str {
     fn eq(&self, other: &str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == other
     }
 }
 impl PartialEq<&str> for Str {
     fn eq(&self, other: &&str) -> bool {
-        self.0 == other.as_bytes()
+        self.as_str() == *other
     }
 }
 impl Hash for Str {
@@ -107,7 +106,7 @@ impl PartialOrd for Str {
 }
 impl Ord for Str {
     fn cmp(&self, other: &Str) -> std::cmp::Ordering {
-        self.0.cmp(&other.0)
+        self.as_str().cmp(other.as_str())
     }
 }
 impl fmt::Debug for Str {

@@ -5,10 +5,36 @@ use std::rc::Rc;
 
 use futures::future::join_all;
 
+use protocol::ErrorCode;
+use protocol::ids::TopicPartition;
+
+use super::error::code_of;
 use crate::rt::ShardId;
 use crate::shard::Shard;
+use crate::shard::error::PartitionError;
 use crate::shard::mesh::{Answer, Message};
-use protocol::ids::TopicPartition;
+
+/// Asks the owners about `items`; one that has an error already keeps it, and no core is asked about it.
+pub(super) async fn ask_about<Q, R>(
+    shard: &Rc<Shard>,
+    items: Vec<Result<(TopicPartition, Q), ErrorCode>>,
+    message: impl Fn(Vec<Q>) -> Message,
+    replies: impl Fn(Answer) -> Option<Vec<Result<R, PartitionError>>>,
+) -> impl Iterator<Item = Result<R, ErrorCode>> {
+    let mut questions = Vec::new();
+    let mut settled = Vec::with_capacity(items.len());
+    for item in items {
+        settled.push(item.map(|question| questions.push(question)));
+    }
+    let mut answers = ask_owners(shard, questions, message, replies).await.into_iter();
+    settled.into_iter().map(move |settled| {
+        settled?;
+        match answers.next().flatten() {
+            Some(reply) => reply.map_err(|error| code_of(&error)),
+            None => Err(ErrorCode::NotLeaderOrFollower),
+        }
+    })
+}
 
 /// Asks the owners about `items`, one message per core, and returns one reply per item in their order; None where a core
 /// gave no answer, which happens only while the process ends.

@@ -6,8 +6,7 @@ use protocol::messages::list_offsets::{
     ListOffsetsResponseTopicPartition,
 };
 
-use super::cut::ask_owners;
-use super::error::code_of;
+use super::cut::ask_about;
 use super::lookup::by_name;
 use super::serve::Ctx;
 use crate::shard::mesh::{Answer, Message};
@@ -17,43 +16,29 @@ use crate::shard::queries::{OffsetFound, OffsetQuery, Wanted};
 pub async fn handle(ctx: &Ctx, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let shard = ctx.shard();
     let image = shard.image();
-    let mut queries = Vec::new();
-    // Partitions that no core need be asked about have their error already.
-    let mut settled: Vec<Option<ErrorCode>> = Vec::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            let found = by_name(shard, &image, &topic.name, partition.partition_index);
-            settled.push(match (found, wanted(partition.timestamp)) {
-                (Err(error), _) => Some(error),
-                (_, None) => Some(ErrorCode::UnsupportedVersion),
-                (Ok(id), Some(wanted)) => {
-                    let leader_epoch = partition.current_leader_epoch;
-                    queries.push((
-                        id,
-                        OffsetQuery {
-                            partition: id,
-                            leader_epoch,
-                            wanted,
-                        },
-                    ));
-                    None
-                }
-            });
-        }
-    }
-    let replies = ask_owners(shard, queries, Message::ListOffsets, |answer| match answer {
-        Answer::ListOffsets(replies) => Some(replies),
-        _ => None,
-    })
-    .await;
-    let mut replies = replies.into_iter();
-    let mut results = settled.into_iter().map(|settled| match settled {
-        Some(error) => Err(error),
-        None => match replies.next().flatten() {
-            Some(reply) => reply.map_err(|error| code_of(&error)),
-            None => Err(ErrorCode::NotLeaderOrFollower),
-        },
+    let question = |topic: &str, asked: &ListOffsetsRequestTopicPartition| {
+        let partition = by_name(shard, &image, topic, asked.partition_index)?;
+        let query = OffsetQuery {
+            partition,
+            leader_epoch: asked.current_leader_epoch,
+            wanted: wanted(asked.timestamp).ok_or(ErrorCode::UnsupportedVersion)?,
+        };
+        Ok((partition, query))
+    };
+    let questions = request.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|asked| question(&topic.name, asked))
     });
+    let replies = ask_about(
+        shard,
+        questions.collect(),
+        Message::ListOffsets,
+        |answer| match answer {
+            Answer::ListOffsets(replies) => Some(replies),
+            _ => None,
+        },
+    );
+    let mut results = replies.await;
     let topics = request.topics.into_iter().map(|topic| ListOffsetsResponseTopic {
         name: topic.name,
         partitions: topic

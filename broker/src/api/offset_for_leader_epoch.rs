@@ -3,12 +3,11 @@
 use protocol::ErrorCode;
 use protocol::ids::LeaderEpoch;
 use protocol::messages::offset_for_leader_epoch::{
-    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, OffsetForLeaderEpochResponseTopic,
-    OffsetForLeaderEpochResponseTopicPartition,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestTopicPartition, OffsetForLeaderEpochResponse,
+    OffsetForLeaderEpochResponseTopic, OffsetForLeaderEpochResponseTopicPartition,
 };
 
-use super::cut::ask_owners;
-use super::error::code_of;
+use super::cut::ask_about;
 use super::lookup::by_name;
 use super::serve::Ctx;
 use crate::replication::epochs::EpochEnd;
@@ -19,41 +18,29 @@ use crate::shard::queries::EpochQuery;
 pub async fn handle(ctx: &Ctx, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
     let shard = ctx.shard();
     let image = shard.image();
-    let mut queries = Vec::new();
-    let mut settled: Vec<Option<ErrorCode>> = Vec::new();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            settled.push(match by_name(shard, &image, &topic.topic, partition.partition) {
-                Err(error) => Some(error),
-                Ok(id) => {
-                    let epoch = LeaderEpoch(partition.leader_epoch);
-                    let current_epoch = partition.current_leader_epoch;
-                    queries.push((
-                        id,
-                        EpochQuery {
-                            partition: id,
-                            current_epoch,
-                            epoch,
-                        },
-                    ));
-                    None
-                }
-            });
-        }
-    }
-    let replies = ask_owners(shard, queries, Message::EpochEnds, |answer| match answer {
-        Answer::EpochEnds(replies) => Some(replies),
-        _ => None,
-    })
-    .await;
-    let mut replies = replies.into_iter();
-    let mut results = settled.into_iter().map(|settled| match settled {
-        Some(error) => Err(error),
-        None => match replies.next().flatten() {
-            Some(reply) => reply.map_err(|error| code_of(&error)),
-            None => Err(ErrorCode::NotLeaderOrFollower),
-        },
+    let question = |topic: &str, asked: &OffsetForLeaderEpochRequestTopicPartition| {
+        let partition = by_name(shard, &image, topic, asked.partition)?;
+        let query = EpochQuery {
+            partition,
+            current_epoch: asked.current_leader_epoch,
+            epoch: LeaderEpoch(asked.leader_epoch),
+        };
+        Ok((partition, query))
+    };
+    let questions = request.topics.iter().flat_map(|topic| {
+        let partitions = topic.partitions.iter();
+        partitions.map(|asked| question(&topic.topic, asked))
     });
+    let replies = ask_about(
+        shard,
+        questions.collect(),
+        Message::EpochEnds,
+        |answer| match answer {
+            Answer::EpochEnds(replies) => Some(replies),
+            _ => None,
+        },
+    );
+    let mut results = replies.await;
     let topics = request
         .topics
         .into_iter()

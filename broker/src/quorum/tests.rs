@@ -525,6 +525,44 @@ fn thousands_of_topics_are_bounded_by_snapshots_and_come_back() {
     world.stop();
 }
 
+/// A directory on a recorded disk, and what is left of it when the power is cut.
+struct Scene {
+    recorder: Arc<Recorder>,
+    root: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("live");
+        std::fs::create_dir(&root).unwrap();
+        Scene {
+            recorder: Arc::new(Recorder::new(&root, dir.path().join("left")).unwrap()),
+            root,
+            _dir: dir,
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            disk: Disk::recorded(self.recorder.clone()),
+            ..options(&self.root)
+        }
+    }
+
+    fn start(&self) -> World {
+        World::start(self.options())
+    }
+
+    /// No sync completes any more, until the guard is dropped or they are released. To be called when the world runs.
+    #[must_use]
+    fn hold_syncs(&self) -> Release {
+        self.recorder.hold_syncs();
+        Release(self.recorder.clone())
+    }
+}
+
 /// Lets held syncs go when a test ends, also by a panic: a runtime that is dropped waits for its blocking calls.
 struct Release(Arc<Recorder>);
 
@@ -536,14 +574,10 @@ impl Drop for Release {
 
 /// Creates topics on a recorded disk until a power cut, and restarts on what the cut left.
 fn power_cut(answer_before_sync: bool) -> (BTreeSet<String>, BTreeSet<String>, Vec<String>) {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("live");
-    std::fs::create_dir(&root).unwrap();
-    let recorder = Arc::new(Recorder::new(&root, dir.path().join("left")).unwrap());
+    let scene = Scene::new();
     let world = World::start(Options {
-        disk: Disk::recorded(recorder.clone()),
         answer_before_sync,
-        ..options(&root)
+        ..scene.options()
     });
     let acknowledged: Arc<Mutex<BTreeSet<String>>> = Arc::default();
     let (send, answers) = std::sync::mpsc::channel();
@@ -566,9 +600,8 @@ fn power_cut(answer_before_sync: bool) -> (BTreeSet<String>, BTreeSet<String>, V
     for _ in 0..100 {
         answers.recv_timeout(SOON).unwrap();
     }
-    // No sync completes any more: whoever answers now, answers too early.
-    recorder.hold_syncs();
-    let _release = Release(recorder.clone());
+    // Whoever answers now, answers too early.
+    let _release = scene.hold_syncs();
     world
         .handle()
         .submit(create("late", 1), now() + SOON, submit("late".into()));
@@ -581,10 +614,10 @@ fn power_cut(answer_before_sync: bool) -> (BTreeSet<String>, BTreeSet<String>, V
         );
     }
     let told = acknowledged.lock().unwrap().clone();
-    let left = recorder.freeze(Survives::Synced).unwrap();
-    let violations = recorder.violations();
-    assert!(recorder.promises() > 0);
-    recorder.release_syncs();
+    let left = scene.recorder.freeze(Survives::Synced).unwrap();
+    let violations = scene.recorder.violations();
+    assert!(scene.recorder.promises() > 0);
+    scene.recorder.release_syncs();
     world.kill();
     let world = World::start(options(&left));
     let found = world.topics();
@@ -622,30 +655,23 @@ fn answering_before_the_sync_would_be_noticed() {
 #[test]
 fn a_power_cut_may_keep_any_part_of_what_was_not_synced() {
     for seed in 0..12 {
-        let dir = tempfile::tempdir().unwrap();
-        let root = dir.path().join("live");
-        std::fs::create_dir(&root).unwrap();
-        let recorder = Arc::new(Recorder::new(&root, dir.path().join("left")).unwrap());
-        let world = World::start(Options {
-            disk: Disk::recorded(recorder.clone()),
-            ..options(&root)
-        });
+        let scene = Scene::new();
+        let world = scene.start();
         for n in 0..5 {
             world.create(&format!("t{n}"), 1);
         }
-        recorder.hold_syncs();
-        let _release = Release(recorder.clone());
-        let written = std::fs::metadata(&segment(&root).0).unwrap().len();
+        let _release = scene.hold_syncs();
+        let written = std::fs::metadata(&segment(&scene.root).0).unwrap().len();
         world
             .handle()
             .submit(create("unsynced", 40), now() + SOON, Box::new(|_| {}));
         let deadline = now() + SOON;
-        while std::fs::metadata(&segment(&root).0).unwrap().len() == written {
+        while std::fs::metadata(&segment(&scene.root).0).unwrap().len() == written {
             assert!(now() < deadline, "nothing was written");
             std::thread::yield_now();
         }
-        let left = recorder.freeze(Survives::Some { seed }).unwrap();
-        recorder.release_syncs();
+        let left = scene.recorder.freeze(Survives::Some { seed }).unwrap();
+        scene.recorder.release_syncs();
         world.kill();
         let world = World::try_start(options(&left)).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         let mut found = world.topics();
@@ -727,15 +753,9 @@ fn a_process_killed_at_any_moment_loses_nothing_it_answered() {
 
 #[test]
 fn a_failed_sync_ends_the_quorum_in_words() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("live");
-    std::fs::create_dir(&root).unwrap();
-    let recorder = Arc::new(Recorder::new(&root, dir.path().join("left")).unwrap());
-    let world = World::start(Options {
-        disk: Disk::recorded(recorder.clone()),
-        ..options(&root)
-    });
-    recorder.fail_syncs_of(Some(".mlog"));
+    let scene = Scene::new();
+    let world = scene.start();
+    scene.recorder.fail_syncs_of(Some(".mlog"));
     let quorum = world.handle();
     let words = world.control.block_on(async {
         let refused = quorum.request(create("t0", 1), SOON).await.unwrap_err();
@@ -749,16 +769,9 @@ fn a_failed_sync_ends_the_quorum_in_words() {
 
 #[test]
 fn a_full_queue_is_refused_politely() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = dir.path().join("live");
-    std::fs::create_dir(&root).unwrap();
-    let recorder = Arc::new(Recorder::new(&root, dir.path().join("left")).unwrap());
-    let world = World::start(Options {
-        disk: Disk::recorded(recorder.clone()),
-        ..options(&root)
-    });
-    recorder.hold_syncs();
-    let _release = Release(recorder.clone());
+    let scene = Scene::new();
+    let world = scene.start();
+    let _release = scene.hold_syncs();
     let (send, answers) = std::sync::mpsc::channel();
     for n in 0..handle::QUEUE_LEN + 600 {
         let send = send.clone();
@@ -770,7 +783,7 @@ fn a_full_queue_is_refused_politely() {
     let refused = answers.recv_timeout(SOON).unwrap().unwrap_err();
     assert_eq!(refused.code, ErrorCode::RequestTimedOut);
     assert!(refused.message.contains("waiting"), "{refused}");
-    recorder.release_syncs();
+    scene.recorder.release_syncs();
     let mut made = 0;
     for _ in 1..handle::QUEUE_LEN + 600 {
         made += usize::from(answers.recv_timeout(SOON).unwrap().is_ok());

@@ -363,16 +363,16 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "unclean.leader.election.enable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: Served, doc: "Whether a replica that is not in sync may lead, losing records; with one replica it never comes up." },
 ];
 
-/// Properties that only Millrace has.
+/// Properties that only Millrace has, by name.
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
-    Property { name: "cluster.id", kind: String, default: None, range: NotEmpty, scope: ReadOnly, effect: Served, doc: "The cluster this broker belongs to; by default what its data directory says, or a new one for a fresh directory." },
-    Property { name: "io.engine", kind: String, default: Some("auto"), range: OneOf(&["auto", "uring", "posix"]), scope: ReadOnly, effect: Served, doc: "How files and sockets are driven: uring, posix, or auto (uring where the kernel and the seccomp profile allow it)." },
-    Property { name: "shards", kind: Int, default: None, range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "Cores that the data plane uses; by default all that affinity and the CPU quota give." },
-    Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." },
     Property { name: "admin.listener", kind: String, default: Some("127.0.0.1:9644"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of the admin service that the operator uses (gRPC)." },
-    Property { name: "http.listener", kind: String, default: Some("0.0.0.0:9645"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of health and metrics (HTTP); opens before everything else." },
     Property { name: "advertised.listeners.file", kind: String, default: None, range: Any, scope: ReadOnly, effect: Served, doc: "A watched JSON file with advertised addresses by node id and listener; changes apply without a restart." },
-    Property { name: "memory.limit.bytes", kind: Long, default: Some("268435456"), range: AtLeast(16777216), scope: ReadOnly, effect: Served, doc: "Most memory that one shard uses for requests, waiting answers and its tail cache (a sixteenth); at three quarters of it sockets are no longer read." },
+    Property { name: "cluster.id", kind: String, default: None, range: NotEmpty, scope: ReadOnly, effect: Served, doc: "The cluster this broker belongs to; by default what its data directory says, or a new one for a fresh directory." },
+    Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." },
+    Property { name: "http.listener", kind: String, default: Some("0.0.0.0:9645"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of health and metrics (HTTP); opens before everything else." },
+    Property { name: "io.engine", kind: String, default: Some("auto"), range: OneOf(&["auto", "uring", "posix"]), scope: ReadOnly, effect: Served, doc: "How files and sockets are driven: uring, posix, or auto (uring where the kernel and the seccomp profile allow it)." },
     Property { name: "log.disk.reserve.bytes", kind: Long, default: Some("67108864"), range: AtLeast(0), scope: ReadOnly, effect: Served, doc: "Free space below which producers are refused with a retriable error, so that consumers and deletion can go on." },
+    Property { name: "memory.limit.bytes", kind: Long, default: Some("268435456"), range: AtLeast(16777216), scope: ReadOnly, effect: Served, doc: "Most memory that one shard uses for requests, waiting answers and its tail cache (a sixteenth); at three quarters of it sockets are no longer read." },
+    Property { name: "shards", kind: Int, default: None, range: AtLeast(1), scope: ReadOnly, effect: Served, doc: "Cores that the data plane uses; by default all that affinity and the CPU quota give." },
 ];

@@ -173,12 +173,19 @@ pub fn topic_properties() -> impl Iterator<Item = &'static TopicProperty> {
 
 /// The broker property of this name.
 pub fn broker_property(name: &str) -> Option<&'static Property> {
-    broker_properties().find(|property| property.name == name)
+    let find = |table: &'static [Property]| {
+        let at = table.binary_search_by(|property| property.name.cmp(name)).ok()?;
+        table.get(at)
+    };
+    find(broker::KAFKA).or_else(|| find(broker::OWN))
 }
 
 /// The topic property of this name.
 pub fn topic_property(name: &str) -> Option<&'static TopicProperty> {
-    topic_properties().find(|row| row.property.name == name)
+    let at = topic::TOPIC
+        .binary_search_by(|row| row.property.name.cmp(name))
+        .ok()?;
+    topic::TOPIC.get(at)
 }
 
 /// Looks a broker property up and checks a value for it.
@@ -342,6 +349,22 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_row_is_found_by_its_name() {
+        // Which needs the tables to be sorted.
+        for property in broker_properties() {
+            assert_eq!(broker_property(property.name), Some(property));
+        }
+        for row in topic_properties() {
+            assert_eq!(topic_property(row.property.name), Some(row));
+        }
+        for table in [broker::KAFKA, broker::OWN] {
+            assert!(table.is_sorted_by_key(|property| property.name));
+        }
+        assert!(topic::TOPIC.is_sorted_by_key(|row| row.property.name));
+        assert_eq!(broker_property("zzz").map(|property| property.name), None);
+    }
 
     #[test]
     fn names_are_unique_and_every_default_is_a_value_it_takes() {
