@@ -53,6 +53,8 @@ pub struct LogDirectory {
 pub enum DirectoryError {
     #[error("log directory {}: {error}", .path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error("log directory {} lies on a read-only file system; mount it writable, or point log.dirs elsewhere", .0.display())]
+    ReadOnly(PathBuf),
     #[error("log directory {} is in use by another process", .0.display())]
     Locked(PathBuf),
     #[error("log directory {} belongs to {what} {found}, but this broker is told {wanted}; point log.dirs elsewhere or correct {property}", .path.display())]
@@ -135,18 +137,16 @@ pub fn open(
 
 /// Creates the directory if need be, takes its lock and reads whose it is.
 fn look(disk: &Disk, path: &Path) -> Result<Found, DirectoryError> {
-    let failed = |error| DirectoryError::Io {
-        path: path.to_path_buf(),
-        error,
-    };
-    disk.create_dir_all(path).map_err(failed)?;
-    let lock = disk.lock(path.join(LOCK)).map_err(|error| match error.kind() {
+    let failed = |error: io::Error| match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => DirectoryError::ReadOnly(path.to_path_buf()),
         io::ErrorKind::WouldBlock => DirectoryError::Locked(path.to_path_buf()),
         _ => DirectoryError::Io {
             path: path.to_path_buf(),
             error,
         },
-    })?;
+    };
+    disk.create_dir_all(path).map_err(failed)?;
+    let lock = disk.lock(path.join(LOCK)).map_err(failed)?;
     let file = path.join(META);
     let meta = match disk.read(&file) {
         Ok(bytes) => Some(parse(&file, &bytes)?),

@@ -173,3 +173,19 @@ fn ports_of_the_control_plane_are_addresses() {
         "{error}"
     );
 }
+
+#[test]
+fn an_address_may_have_no_connection_only_where_others_may() {
+    let nobody = from("", &[], &["max.connections.per.ip=0"]).unwrap_err();
+    assert_eq!(
+        nobody.0,
+        [
+            "--override: max.connections.per.ip=0: nobody could connect; max.connections.per.ip.overrides must name who may"
+        ]
+    );
+    let overrides = [
+        "max.connections.per.ip=0",
+        "max.connections.per.ip.overrides=10.0.0.7:5",
+    ];
+    assert!(from("", &[], &overrides).is_ok());
+}

@@ -240,3 +240,43 @@ fn a_full_disk_refuses_producers_serves_consumers_and_heals() {
     );
     broker.kill();
 }
+
+#[test]
+fn a_read_only_data_directory_is_one_clear_line() {
+    let root = run(Command::new("id").arg("-u"), "").success().trim() == "0";
+    if !root {
+        println!("skipped: mounting a file system needs root");
+        return;
+    }
+    let mount = tempfile::tempdir().expect("a mount point");
+    // Once empty, and once as a broker left it.
+    for fill in [
+        "true",
+        "\"$@\" >/dev/null 2>&1 & until [ -e \"$0\"/meta.properties ]; do sleep 0.05; done; kill $!; wait $!",
+    ] {
+        let script = format!(
+            "mount -t tmpfs tmpfs \"$0\" && {{ {fill}; mount -o remount,ro \"$0\"; }} && exec \"$@\""
+        );
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .arg(mount.path())
+            .arg(env!("CARGO_BIN_EXE_millrace-broker"))
+            .args(["--override", &format!("log.dirs={}", mount.path().display())])
+            .args(["--override", "listeners=PLAINTEXT://127.0.0.1:0"])
+            .args(["--override", "admin.listener=127.0.0.1:0"])
+            .args(["--override", "http.listener=127.0.0.1:0"])
+            .output()
+            .expect("unshare runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("read-only")).collect();
+        assert_eq!(lines.len(), 1, "{said}");
+        assert!(
+            lines[0].contains(&format!(
+                "log directory {} lies on a read-only file system",
+                mount.path().display()
+            )),
+            "{said}"
+        );
+    }
+}

@@ -2,15 +2,12 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use protocol::Str;
+use protocol::ErrorCode;
 use protocol::messages::api_versions::ApiVersionsRequest;
-use protocol::messages::incremental_alter_configs::{
-    IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestResource,
-    IncrementalAlterConfigsRequestResourceConfig,
-};
 
 use crate::client::Client;
 use crate::harness::{Broker, eventually, everywhere};
+use crate::topics::altered;
 
 const VERSION: i16 = 0;
 
@@ -25,21 +22,7 @@ fn accepted(broker: &Broker) -> u64 {
 
 /// Sets a property of every broker while it runs.
 fn set(client: &mut Client, name: &str, value: &str) {
-    let config = IncrementalAlterConfigsRequestResourceConfig {
-        name: Str::copy_from(name),
-        value: Some(Str::copy_from(value)),
-        ..Default::default()
-    };
-    let resource = IncrementalAlterConfigsRequestResource {
-        resource_type: 4,
-        configs: vec![config],
-        ..Default::default()
-    };
-    let request = IncrementalAlterConfigsRequest {
-        resources: vec![resource],
-        ..Default::default()
-    };
-    assert_eq!(client.call(0, &request).responses[0].error_code, 0);
+    assert_eq!(altered(client, 4, "", name, Some(value)), ErrorCode::None);
 }
 
 #[test]

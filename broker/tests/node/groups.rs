@@ -2,7 +2,11 @@
 //! every request is asked at least once.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
+use broker::rt::file::Disk;
+use broker::rt::recorder::Recorder;
 use bytes::Bytes;
 use protocol::messages::delete_groups::DeleteGroupsRequest;
 use protocol::messages::delete_topics::DeleteTopicsRequest;
@@ -23,6 +27,7 @@ use protocol::{ErrorCode, Str};
 
 use crate::client::Client;
 use crate::harness::{Broker, Setup, eventually, everywhere};
+use crate::topics::altered;
 
 /// Members come one after the other in a test; nobody waits for more of them, and silent ones are noticed soon.
 fn start(setup: Setup, dir: &Path) -> Broker {
@@ -475,4 +480,85 @@ fn a_producer_with_transactions_is_told_so_at_once() {
         Some("transactions are not served by this broker yet")
     );
     broker.stop();
+}
+
+/// A commit of group `GROUP` for two partitions with this much text beside each.
+fn commit_with_text(topic: [u8; 16], text: usize) -> OffsetCommitRequest {
+    let partition = |index| OffsetCommitRequestTopicPartition {
+        partition_index: index,
+        committed_offset: 7,
+        committed_metadata: Some("x".repeat(text).into()),
+        ..Default::default()
+    };
+    OffsetCommitRequest {
+        group_id: GROUP.into(),
+        generation_id_or_member_epoch: -1,
+        topics: vec![OffsetCommitRequestTopic {
+            topic_id: topic,
+            name: "orders".into(),
+            partitions: vec![partition(0), partition(1)],
+        }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn clients_of_a_coordinator_that_loads_are_told_to_come_again() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, shadow) = (dir.path().join("data"), dir.path().join("shadow"));
+        std::fs::create_dir(&data).unwrap();
+        let recorder = Arc::new(Recorder::new(&data, &shadow).unwrap());
+        let broker = setup
+            .plan(&data)
+            .on(Disk::recorded(recorder.clone()))
+            .with("offsets.topic.num.partitions", "1")
+            .start();
+        let appends = || -> u64 {
+            let counters = broker.node.counters.iter();
+            counters.map(|core| core.appends.load(Relaxed)).sum()
+        };
+        let (mut one, mut two) = (broker.client(), broker.client());
+        let orders = one.create_topic("orders", 2, &[]);
+        one.coordinator(GROUP);
+        assert_eq!(one.commit(9, &nobody(), orders, 1), ErrorCode::None);
+
+        let limited = altered(
+            &mut one,
+            2,
+            "__consumer_offsets",
+            "max.message.bytes",
+            Some("5000"),
+        );
+        assert_eq!(limited, ErrorCode::None);
+
+        // A commit that lies in the log and is not on disk yet; then one that the log refuses, so that it is loaded again.
+        recorder.hold_syncs();
+        let before = appends();
+        let waiting = one.send(9, &commit_with_text(orders, 10));
+        eventually("the commit is appended", || (appends() > before).then_some(()));
+        let refused = two.call(9, &commit_with_text(orders, 3000));
+        assert_ne!(refused.topics[0].partitions[0].error_code, 0);
+        eventually("the log is being loaded", || {
+            let code = two.commit(9, &nobody(), orders, 2);
+            (code == ErrorCode::CoordinatorLoadInProgress).then_some(())
+        });
+        let joining = two.join(9, "", 10_000);
+        assert_eq!(
+            ErrorCode::from_code(joining.error_code),
+            ErrorCode::CoordinatorLoadInProgress
+        );
+
+        recorder.release_syncs();
+        let told = one.receive::<OffsetCommitRequest>(9, waiting);
+        assert_ne!(
+            told.topics[0].partitions[0].error_code, 0,
+            "its commit was not known to be on disk"
+        );
+        eventually("it is loaded", || {
+            (two.committed(9, orders) == (7, ErrorCode::None)).then_some(())
+        });
+        assert_eq!(two.commit(9, &nobody(), orders, 8), ErrorCode::None);
+        broker.stop();
+    });
 }

@@ -232,7 +232,14 @@ fn described(client: &mut Client, kind: i8, name: &str, property: &str) -> (Stri
     (config.value.unwrap_or_default().to_string(), config.config_source)
 }
 
-fn altered(client: &mut Client, kind: i8, name: &str, property: &str, value: Option<&str>) -> ErrorCode {
+/// Sets (or takes away) a property of a topic (2) or of brokers (4).
+pub(crate) fn altered(
+    client: &mut Client,
+    kind: i8,
+    name: &str,
+    property: &str,
+    value: Option<&str>,
+) -> ErrorCode {
     let config = IncrementalAlterConfigsRequestResourceConfig {
         name: Str::copy_from(property),
         config_operation: i8::from(value.is_none()),
