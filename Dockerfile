@@ -7,10 +7,13 @@ WORKDIR /src
 COPY . .
 # Given by the e2e tests only, to build in less time; without it the release profile's own value holds.
 ARG CARGO_PROFILE_RELEASE_LTO
+# Cargo compares times, and the cache may hold a newer build of older or other sources (two clones, an edit during a build):
+# without the touch their programs would end up in the image.
 # Cargo's downloads and the compiled dependencies outlive a change of the sources. The programs are copied out, because
 # the cache mounts are not part of the layer. A builder may put both caches elsewhere by CARGO_HOME and CARGO_TARGET_DIR.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package broker --package operator --bins \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+ && cargo build --release --locked --package broker --package operator --bins \
  && mkdir /programs \
  && cp "${CARGO_TARGET_DIR:-target}/release/millrace-broker" "${CARGO_TARGET_DIR:-target}/release/millrace-operator" /programs/ \
  && strip --strip-debug /programs/*
