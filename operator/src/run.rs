@@ -67,8 +67,9 @@ pub struct Context {
     written: Mutex<BTreeMap<String, (String, serde_json::Value)>>,
 }
 
-/// A namespace needs no longer than this to go.
-const GOING: Duration = Duration::from_secs(60);
+/// Pause after a refusal because the namespace goes. Short, since an API server that lags behind another says so for a
+/// moment of a namespace that was just made again.
+pub(crate) const GOING: Duration = Duration::from_secs(10);
 
 const POISON: &str = "no code panics while it holds the table";
 

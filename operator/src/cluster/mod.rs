@@ -10,7 +10,7 @@ pub mod validate;
 
 use crate::cache::Key;
 use crate::crd::{KafkaCluster, KafkaClusterStatus};
-use crate::run::Context;
+use crate::run::{Context, GOING};
 use apply::Applied;
 use build::labels;
 use jiff::Timestamp;
@@ -32,8 +32,11 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>,
         return Ok(None);
     };
     let resource = context.with_written(&*resource);
-    if resource.metadata.deletion_timestamp.is_some() || context.namespace_goes(&resource) {
+    if resource.metadata.deletion_timestamp.is_some() {
         return Ok(Some(quiet));
+    }
+    if context.namespace_goes(&resource) {
+        return Ok(Some(GOING));
     }
     let observed = observe::observe(&context.caches, &resource).await;
     let paused = resource.spec.paused
@@ -86,7 +89,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>,
             let applied = apply::apply(&context.client, &key.0, &plan, &observed, &cluster.cluster_id).await;
             if applied.as_ref().is_err_and(apply::ApplyError::namespace_goes) {
                 context.note_namespace_goes(&resource);
-                return Ok(Some(quiet));
+                return Ok(Some(GOING));
             }
             let text = applied.as_ref().err().map(ToString::to_string);
             if let Some(error) = &text {
