@@ -149,12 +149,11 @@ where
 {
     let serve = move |ctx: Ctx, body: Decoder| -> LocalBoxFuture<'static, Outcome> {
         Box::pin(async move {
+            // Takes the body along: it would keep the frame for as long as the request waits.
             let (request, _decoded) = match decode::<R>(&ctx, order, body).await {
                 Ok(decoded) => decoded,
                 Err(why) => return ctx.refuse(&why),
             };
-            // It would keep the frame for as long as the request waits.
-            drop(body);
             match handler(&ctx, request).await.into() {
                 Answer::Reply(response) => {
                     encode(ctx.key, ctx.version(), ctx.header.correlation_id, &response)
