@@ -46,7 +46,7 @@ image: ## build the images `operator` and `broker` from the Dockerfile (docker, 
 	@e2e/image
 
 .PHONY: bench
-bench: ## start time, memory, acks=all latency with sync, processor time, beside Apache Kafka; printed, never asserted
+bench: ## start time, memory, acks=all latency with sync, processor time, beside Apache Kafka; manifest to Ready; printed, never asserted
 	@scripts/need cargo cc
 	@scripts/timed bench bench/run
 

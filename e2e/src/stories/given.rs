@@ -2,6 +2,8 @@
 //!
 //! Owns the manifests that several stories share, and waiting for them.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -42,11 +44,16 @@ pub(super) struct Given {
 impl Given {
     /// Applies the cluster together with further manifests, and waits until the cluster is Ready.
     pub(super) fn cluster(env: &Env<'_>, more: &str) -> Result<Given> {
+        let applied = Instant::now();
         // Topics before their cluster, on purpose: the order must not matter.
         env.kubectl.apply(&format!("{more}\n---\n{MANIFEST}"))?;
         let cluster = env
             .kubectl
             .wait_condition("kafkacluster", CLUSTER, "Ready", "True", seconds(120))?;
+        println!(
+            "KafkaCluster applied to Ready: {:.1} s",
+            applied.elapsed().as_secs_f32()
+        );
         Ok(Given {
             inside: bootstrap(&cluster, "plain")?,
             outside: bootstrap(&cluster, "outside")?,
