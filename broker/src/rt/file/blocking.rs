@@ -119,8 +119,18 @@ pub struct DirLock {
 }
 
 enum Held {
-    File { _file: fs::File },
+    File { file: fs::File },
     Memory { _lock: MemoryLock },
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Held::File { file } = self {
+            // Closing alone would leave the lock to a child that was forked at this moment and still has the descriptor.
+            // SAFETY: flock takes a descriptor, which `file` keeps open for the call.
+            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+        }
+    }
 }
 
 /// The operations of one disk that may wait. None of them may be called on a shard thread outside
@@ -338,7 +348,7 @@ impl Disk {
         let outcome = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
         if outcome == 0 {
             return Ok(DirLock {
-                _held: Held::File { _file: file },
+                _held: Held::File { file },
             });
         }
         Err(named("lock", path, &io::Error::last_os_error()))
