@@ -60,6 +60,23 @@ struct State {
     violations: Vec<String>,
 }
 
+impl State {
+    fn new(tree: Tree, capacity: u64) -> State {
+        State {
+            tree,
+            frozen: false,
+            held: false,
+            fail_syncs_of: None,
+            fail_writes_of: None,
+            refuse_opens: 0,
+            locked: BTreeSet::new(),
+            capacity,
+            promises: 0,
+            violations: Vec::new(),
+        }
+    }
+}
+
 impl Recorder {
     /// Records everything below `root` (absolute; what is there now counts as durable). `shadow` is created by
     /// [`Recorder::freeze`] and must not lie below `root`.
@@ -69,18 +86,7 @@ impl Recorder {
         Ok(Recorder {
             root,
             shadow: shadow.into(),
-            state: Mutex::new(State {
-                tree,
-                frozen: false,
-                held: false,
-                fail_syncs_of: None,
-                fail_writes_of: None,
-                refuse_opens: 0,
-                locked: BTreeSet::new(),
-                capacity: u64::MAX,
-                promises: 0,
-                violations: Vec::new(),
-            }),
+            state: Mutex::new(State::new(tree, u64::MAX)),
             released: Condvar::new(),
         })
     }

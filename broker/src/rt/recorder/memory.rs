@@ -1,7 +1,6 @@
 //! A disk that exists in memory only, for simulated machines: the recorder's tree with nothing real behind it. Owns the
 //! file operations that elsewhere the kernel carries out, and what a power cut does to the machine's disk.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,18 +17,7 @@ impl Recorder {
         Recorder {
             root: PathBuf::from("/"),
             shadow: PathBuf::new(),
-            state: Mutex::new(State {
-                tree: Tree::in_memory(),
-                frozen: false,
-                held: false,
-                fail_syncs_of: None,
-                fail_writes_of: None,
-                refuse_opens: 0,
-                locked: BTreeSet::new(),
-                capacity: CAPACITY,
-                promises: 0,
-                violations: Vec::new(),
-            }),
+            state: Mutex::new(State::new(Tree::in_memory(), CAPACITY)),
             released: Condvar::new(),
         }
     }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use super::cores::CorePlan;
 use super::engine::{self, Context};
-use super::{Engine, LocalBoxFuture, ShardId};
+use super::{Engine, LocalBoxFuture, ShardId, random};
 
 /// When a simulated run begins, on the wall clock: 2026-01-01T00:00:00Z.
 const EPOCH_MS: i64 = 1_767_225_600_000;
@@ -220,12 +220,7 @@ impl World {
     }
 
     fn draw(&self) -> u64 {
-        let next = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random.set(next);
-        let mut z = next;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        random::draw(&self.random)
     }
 
     fn between(&self, (low, high): (u64, u64)) -> u64 {
