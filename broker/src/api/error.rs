@@ -11,7 +11,9 @@ use crate::shard::error::PartitionError;
 pub fn code_of(error: &PartitionError) -> ErrorCode {
     match error {
         PartitionError::Unknown => ErrorCode::UnknownTopicOrPartition,
-        PartitionError::NotLeader | PartitionError::Stopping => ErrorCode::NotLeaderOrFollower,
+        PartitionError::NotLeader | PartitionError::NotReplica | PartitionError::Stopping => {
+            ErrorCode::NotLeaderOrFollower
+        }
         PartitionError::FencedEpoch => ErrorCode::FencedLeaderEpoch,
         PartitionError::UnknownEpoch => ErrorCode::UnknownLeaderEpoch,
         PartitionError::OutOfRange { .. } => ErrorCode::OffsetOutOfRange,

@@ -3,4 +3,5 @@
 //! Leaves IO, waiting and the choice of error codes to `shard/` and `api/`.
 
 pub mod epochs;
+pub mod follower;
 pub mod leader;

@@ -14,6 +14,9 @@ pub enum PartitionError {
     /// Another broker leads it.
     #[error("this broker does not lead the partition")]
     NotLeader,
+    /// The caller holds no replica of the partition, or one of an earlier life of its broker (KIP-903).
+    #[error("the caller is no replica of the partition")]
+    NotReplica,
     /// The caller's leader epoch is older than ours.
     #[error("leader epoch of the request is fenced")]
     FencedEpoch,

@@ -8,7 +8,10 @@ mod cold;
 pub mod coordinator;
 pub mod counters;
 pub mod error;
+pub mod follow;
+pub mod lead;
 pub mod mesh;
+pub mod news;
 pub mod partitions;
 pub mod placement;
 pub mod produce;
@@ -43,6 +46,7 @@ use bridge::{Bridge, BridgeEnd};
 use cold::ColdReads;
 use counters::ShardCounters;
 use mesh::{Answer, Asked, Early};
+use news::News;
 use partitions::Partition;
 use read::WatchTicket;
 use replicas::Unclaimed;
@@ -170,6 +174,10 @@ pub struct Shard {
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>, rt::Hashing>>,
     configs: RefCell<HashMap<TopicId, Rc<TopicConfig>, rt::Hashing>>,
     rounds: Rounds,
+    /// Partitions that began to follow, or follow another leader or epoch, or stopped: the sessions look again.
+    pub follow_changed: News,
+    /// Followed partitions that have synced more: to be told to their leaders at once.
+    pub synced_progress: News,
     watches: RefCell<HashMap<WatchTicket, Rc<Watch>, rt::Hashing>>,
     next_ticket: Cell<u64>,
     bridge: Bridge,
@@ -219,6 +227,8 @@ impl Shard {
             partitions: RefCell::default(),
             configs: RefCell::default(),
             rounds: Rounds::default(),
+            follow_changed: News::default(),
+            synced_progress: News::default(),
             watches: RefCell::default(),
             next_ticket: Cell::new(0),
             bridge: seed.bridge,

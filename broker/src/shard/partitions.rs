@@ -12,6 +12,7 @@ use protocol::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use super::Shard;
 use super::error::PartitionError;
+use super::news::Feeds;
 use super::produce::{Acks, Placed};
 use super::topic_config::TopicConfig;
 use super::waiters::{AckQueue, Pending, WatchList};
@@ -35,6 +36,8 @@ pub struct Partition {
     /// None while another broker leads.
     pub(super) leader: RefCell<Option<Leader>>,
     pub(super) watchers: WatchList,
+    /// The sessions of its followers: told of appends, of a moved high watermark, and when it no longer leads.
+    pub append_watchers: Feeds,
     /// In the list of the next durability round.
     pub(super) dirty: Cell<bool>,
     /// Its files are not what a clean shutdown leaves: closing has something to do.
@@ -61,6 +64,7 @@ impl Partition {
             config: RefCell::new(config),
             leader: RefCell::new(None),
             watchers: WatchList::default(),
+            append_watchers: Feeds::default(),
             dirty: Cell::new(false),
             unsettled: Cell::new(true),
             synced_waiters: AckQueue::default(),
