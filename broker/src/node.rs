@@ -261,6 +261,7 @@ impl Node {
             }
         };
         cores.tell_all(|| Command::Accept);
+        control.unfenced().await;
         for (name, address) in &addresses {
             tracing::info!(listener = %name, %address, "clients are served");
         }

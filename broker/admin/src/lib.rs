@@ -1,12 +1,20 @@
-//! The gRPC contract between operator and broker: `proto/admin.proto` as Rust types, client and server.
+//! The gRPC contracts: between operator and broker (`proto/admin.proto`), and between the brokers of a cluster
+//! (`proto/control.proto`), as Rust types, clients and servers.
 //!
-//! Owns the contract and nothing else: who answers the requests is `broker`'s `quorum/admin.rs`, who asks them is
-//! `operator`'s `broker.rs`.
+//! Owns the contracts and nothing else. The operator's requests are answered by `broker`'s `quorum/admin.rs` and asked by
+//! `operator`'s `broker.rs`; brokers ask and answer each other in `quorum/`.
 
 /// `millrace.admin.v1`: messages, [`v1::admin_client::AdminClient`] and [`v1::admin_server::AdminServer`].
 pub mod v1 {
     #![allow(clippy::all, missing_docs, unreachable_pub)]
     tonic::include_proto!("millrace.admin.v1");
+}
+
+/// `millrace.control.v1`: messages, [`control::control_client::ControlClient`] and
+/// [`control::control_server::ControlServer`].
+pub mod control {
+    #![allow(clippy::all, missing_docs, unreachable_pub)]
+    tonic::include_proto!("millrace.control.v1");
 }
 
 #[cfg(test)]

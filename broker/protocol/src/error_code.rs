@@ -201,3 +201,16 @@ error_codes! {
     StreamsTopologyDescriptionUpdateFailed = 135, "STREAMS_TOPOLOGY_DESCRIPTION_UPDATE_FAILED", false;
     ControllerIdNotRegistered = 136, "CONTROLLER_ID_NOT_REGISTERED", false;
 }
+
+/// As its number: what a later version adds is still understood as an unknown error.
+impl serde::Serialize for ErrorCode {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_i16(self.code())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for ErrorCode {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<ErrorCode, D::Error> {
+        <i16 as serde::Deserialize>::deserialize(from).map(ErrorCode::from_code)
+    }
+}

@@ -5,6 +5,7 @@
 //! takes is in the property tables; there is no global accessor: `node` hands every subsystem its own struct.
 
 mod addresses;
+mod cluster;
 mod environment;
 mod file;
 mod load;
@@ -20,6 +21,7 @@ use protocol::NodeId;
 use protocol::listener::split_address;
 
 pub use addresses::ListenerOptions;
+pub use cluster::ClusterOptions;
 pub use load::load;
 pub use settings::{Origin, Setting, Settings};
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub storage: StorageOptions,
     pub listeners: ListenerOptions,
     pub control: ControlOptions,
+    /// None: this broker is its whole cluster.
+    pub cluster: Option<ClusterOptions>,
     pub runtime: RuntimeOptions,
     pub sockets: SocketOptions,
     pub topics: TopicOptions,
@@ -167,11 +171,16 @@ impl Config {
     /// Draws the option structs out of the settings.
     pub fn new(mut settings: Settings, facts: &Facts) -> Result<Config, ConfigErrors> {
         let node = node(&mut settings);
-        roles(&mut settings, node.node_id);
+        let cluster = cluster::cluster(
+            &mut settings,
+            node.node_id,
+            node.cluster_id.as_deref(),
+            &facts.hostname,
+        );
         let log_dirs = log_dirs(&mut settings, facts);
         let listeners = addresses::resolve(&mut settings, &facts.hostname);
         let control = control(&mut settings);
-        unserved_values(&mut settings);
+        unserved_values(&mut settings, cluster.is_some());
         let (Some(listeners), Some(control), true) = (listeners, control, settings.errors.is_empty()) else {
             return Err(ConfigErrors(settings.errors));
         };
@@ -187,6 +196,7 @@ impl Config {
             },
             listeners,
             control,
+            cluster,
             runtime: runtime(&values),
             sockets: sockets(&values),
             topics: topics(&values),
@@ -266,49 +276,6 @@ fn is_cluster_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(known)
 }
 
-/// A KRaft file names roles and voters. One node is both, and its own only voter; anything else is refused in words.
-fn roles(settings: &mut Settings, node_id: Option<NodeId>) {
-    if let Some(given) = settings.given("process.roles") {
-        let is_broker = given
-            .value
-            .split(',')
-            .any(|role| role.trim().eq_ignore_ascii_case("broker"));
-        if !is_broker && !given.value.is_empty() {
-            settings.refuse(
-                "process.roles",
-                "a controller alone is not served: every node is broker and controller",
-            );
-        }
-    }
-    let entries = |settings: &Settings, name: &str| -> Vec<String> {
-        let text = settings.given(name).map_or("", |given| given.value.as_str());
-        text.split(',')
-            .map(str::trim)
-            .filter(|entry| !entry.is_empty())
-            .map(str::to_string)
-            .collect()
-    };
-    let voters = entries(settings, "controller.quorum.voters");
-    let is_me = |voter: &str| {
-        let id = voter.split_once('@').and_then(|(id, _)| id.parse().ok());
-        node_id.is_none_or(|me| id == Some(me.0))
-    };
-    if voters.len() > 1 {
-        settings.refuse("controller.quorum.voters", "one voter, this node, is served yet");
-    } else if voters.iter().any(|voter| !is_me(voter)) {
-        settings.refuse(
-            "controller.quorum.voters",
-            "the only voter must be this node, as <node.id>@host:port",
-        );
-    }
-    if entries(settings, "controller.quorum.bootstrap.servers").len() > 1 {
-        settings.refuse(
-            "controller.quorum.bootstrap.servers",
-            "one controller, this node, is served yet",
-        );
-    }
-}
-
 fn log_dirs(settings: &mut Settings, facts: &Facts) -> Vec<PathBuf> {
     let given = ["log.dirs", "log.dir"]
         .into_iter()
@@ -366,7 +333,7 @@ fn socket_address(settings: &mut Settings, name: &str) -> Option<SocketAddr> {
 }
 
 /// Values that the table allows and this version does not serve yet.
-fn unserved_values(settings: &mut Settings) {
+fn unserved_values(settings: &mut Settings, several: bool) {
     if settings
         .text("log.cleanup.policy")
         .is_some_and(|policy| policy.contains("compact"))
@@ -387,8 +354,11 @@ fn unserved_values(settings: &mut Settings) {
         let above_one = settings
             .given(name)
             .is_some_and(|given| given.value.parse().is_ok_and(|n: i32| n > 1));
-        if above_one {
-            settings.refuse(name, "clusters of one broker are served yet, so 1 is the most");
+        if above_one && !several {
+            settings.refuse(
+                name,
+                "this broker is its whole cluster (controller.quorum.voters), so 1 is the most",
+            );
         }
     }
 }

@@ -134,7 +134,6 @@ fn everything_wrong_is_said_at_once() {
             "node.id=1",
             "broker.id=2",
             "log.dirs=/a,/b",
-            "default.replication.factor=3",
             "process.roles=controller",
         ],
     )
@@ -144,10 +143,10 @@ fn everything_wrong_is_said_at_once() {
         "server.properties:1: unknown property num.partition; did you mean num.partitions?",
         "server.properties:2: log.segment.bytes=1: a whole number from 1048576",
         "KAFKA_SSL_CLIENT_AUTH: ssl.client.auth=required is not served yet",
-        "controller.quorum.voters=1@a:1,2@b:1: one voter",
+        "controller.quorum.voters=1@a:1,2@b:1: 1, 3 or 5 voters",
         "broker.id=2: node.id=1 says otherwise",
         "log.dirs=/a,/b: one folder",
-        "default.replication.factor=3: clusters of one broker",
+        "cluster.id: brokers of one cluster",
         "process.roles=controller: a controller alone",
     ] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -156,10 +155,59 @@ fn everything_wrong_is_said_at_once() {
 }
 
 #[test]
-fn the_voter_of_a_kraft_file_must_be_this_node() {
-    let error = from("", &[], &["node.id=1", "controller.quorum.voters=2@h:9093"]).unwrap_err();
-    assert!(error.to_string().contains("must be this node"), "{error}");
-    assert!(from("", &[], &["controller.quorum.voters=2@h:9093"]).is_ok());
+fn a_kraft_file_that_names_this_node_alone_makes_a_cluster_of_one() {
+    let alone = |given: &[&str]| from("", &[], given).unwrap().cluster.is_none();
+    assert!(alone(&["node.id=1", "controller.quorum.voters=1@h:9093"]));
+    assert!(alone(&["controller.quorum.bootstrap.servers=localhost:9093"]));
+    assert!(alone(&[
+        "process.roles=broker,controller",
+        "controller.quorum.bootstrap.servers=localhost:9093"
+    ]));
+    let error = from("", &[], &["default.replication.factor=3"]).unwrap_err();
+    assert!(error.to_string().contains("1 is the most"), "{error}");
+}
+
+#[test]
+fn several_voters_are_told_by_node_and_address() {
+    let voters = "controller.quorum.voters=0@a:1,1@b:2,2@c:3";
+    let config = from(
+        "",
+        &[],
+        &[
+            "node.id=1",
+            "cluster.id=x",
+            voters,
+            "default.replication.factor=3",
+        ],
+    )
+    .unwrap();
+    let cluster = config.cluster.unwrap();
+    assert_eq!(cluster.voters[&2], "c:3");
+    assert_eq!(cluster.advertised, "b:2");
+    assert_eq!(cluster.control.to_string(), "0.0.0.0:9646");
+    for (given, words) in [
+        ("controller.quorum.voters=0@a:1,0@b:2,1@c:3", "named twice"),
+        ("controller.quorum.voters=a:1", "<node.id>@host:port"),
+        ("control.advertised.listener=nowhere", "host:port"),
+        ("broker.heartbeat.interval.ms=2000", "at most half"),
+    ] {
+        let error = from("", &[], &["node.id=1", "cluster.id=x", voters, given]).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_broker_that_is_no_voter_must_be_told_who_it_is() {
+    let error = from(
+        "process.roles=broker\ncontroller.quorum.bootstrap.servers=a:1\n",
+        &[],
+        &[],
+    )
+    .unwrap_err();
+    assert!(
+        error.to_string().contains("node.id") && error.to_string().contains("cluster.id"),
+        "{error}"
+    );
 }
 
 #[test]

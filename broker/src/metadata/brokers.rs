@@ -6,7 +6,7 @@
 use protocol::error_code::ErrorCode;
 use protocol::ids::{NodeId, TopicId};
 
-use super::image::{PartitionImage, changed_record};
+use super::image::{Broker, PartitionImage, changed_record};
 use super::{
     Endpoint, ItemError, MetadataImage, Outcome, Record, Registered, Registration, Reply, Updated, election,
     record,
@@ -69,8 +69,9 @@ pub(super) fn register(image: &MetadataImage, new: &Registration) -> Outcome {
 }
 
 /// A broker may serve from now on, or may not.
-pub(super) fn fence(image: &MetadataImage, node: NodeId, fenced: bool) -> Outcome {
-    let Some(broker) = image.broker(node) else {
+pub(super) fn fence(image: &MetadataImage, node: NodeId, epoch: Option<i64>, fenced: bool) -> Outcome {
+    let meant = |broker: &&std::sync::Arc<Broker>| epoch.is_none_or(|epoch| epoch == broker.epoch);
+    let Some(broker) = image.broker(node).filter(meant) else {
         return Outcome {
             records: Vec::new(),
             reply: Reply::FenceBroker(Err(not_registered(node))),
@@ -243,6 +244,7 @@ mod tests {
         done(
             &mut image,
             &Request::FenceBroker {
+                epoch: None,
                 node: NodeId(0),
                 fenced: true,
             },
@@ -266,6 +268,7 @@ mod tests {
         done(
             &mut image,
             &Request::FenceBroker {
+                epoch: None,
                 node: NodeId(0),
                 fenced: false,
             },

@@ -12,7 +12,7 @@ mod brokers;
 mod configs;
 mod election;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod image;
 mod partitions;
 mod producer_ids;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use protocol::error_code::ErrorCode;
 use protocol::ids::{NodeId, ProducerId, TopicId};
+use serde::{Deserialize, Serialize};
 
 pub use image::{Broker, ImageDiff, MetadataImage, PartitionImage, TopicImage, is_internal};
 pub use producer_ids::BLOCK_LEN;
@@ -58,7 +59,7 @@ impl Default for Defaults {
 }
 
 /// Why one item of a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ItemError {
     pub code: ErrorCode,
     /// For a person; names the item and what would be right.
@@ -75,7 +76,7 @@ impl ItemError {
 }
 
 /// A change somebody asks for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     CreateTopics {
         topics: Vec<NewTopic>,
@@ -98,6 +99,8 @@ pub enum Request {
     /// Lets a registered broker serve and lead, or takes that away.
     FenceBroker {
         node: NodeId,
+        /// Only if this is the broker's epoch; none: whatever it is.
+        epoch: Option<i64>,
         fenced: bool,
     },
     /// New advertised addresses of a running broker, by listener name; listeners not named keep theirs.
@@ -114,7 +117,7 @@ pub enum Request {
 }
 
 /// The answer to a [`Request`], variant for variant, items in the order of the request.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
     CreateTopics(Vec<TopicReply<Created>>),
     DeleteTopics(Vec<TopicReply<Deleted>>),
@@ -128,7 +131,7 @@ pub enum Reply {
 }
 
 /// The answer for one topic of a request, by the name it was asked with (its id where it was asked by id).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TopicReply<T> {
     /// Empty when the topic was named by an id nobody knows.
     pub name: Arc<str>,
@@ -136,7 +139,7 @@ pub struct TopicReply<T> {
 }
 
 /// CreateTopics: one topic to create.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct NewTopic {
     pub name: String,
     /// -1: the default, or given by `assignments`.
@@ -149,7 +152,7 @@ pub struct NewTopic {
 }
 
 /// CreateTopics: what was (or with `validate_only` would be) created.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
     pub id: TopicId,
     pub partitions: i32,
@@ -159,20 +162,20 @@ pub struct Created {
 }
 
 /// DeleteTopics: by name or by id.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum TopicRef {
     Name(String),
     Id(TopicId),
 }
 
 /// DeleteTopics: what is gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     pub id: TopicId,
 }
 
 /// CreatePartitions: the new total of one topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MorePartitions {
     pub name: String,
     /// Partitions the topic shall have in all.
@@ -182,7 +185,7 @@ pub struct MorePartitions {
 }
 
 /// What a property is set on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Resource {
     Topic(String),
     Broker(NodeId),
@@ -191,14 +194,14 @@ pub enum Resource {
 }
 
 /// AlterConfigs: what to change on one resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlterResource {
     pub resource: Resource,
     pub changes: Vec<ConfigChange>,
 }
 
 /// AlterConfigs: one change of one property.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigChange {
     pub name: String,
     pub op: ConfigOp,
@@ -207,7 +210,7 @@ pub struct ConfigChange {
 }
 
 /// What a [`ConfigChange`] does. Append and subtract are for properties that are lists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigOp {
     Set,
     Delete,
@@ -229,21 +232,21 @@ impl ConfigOp {
 }
 
 /// AlterConfigs: the answer for one resource; all of its changes were made, or none.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceReply {
     pub resource: Resource,
     pub result: Result<(), ItemError>,
 }
 
 /// Producer ids for one broker to hand out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProducerIdBlock {
     pub first: ProducerId,
     pub len: i64,
 }
 
 /// A broker that starts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     pub node: NodeId,
     /// Random per process start.
@@ -259,13 +262,13 @@ pub struct Registration {
 }
 
 /// RegisterBroker: the broker's place in the cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
     pub epoch: i64,
 }
 
 /// A value as it is now in force, and whether this request changed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Updated<T> {
     pub value: T,
     pub changed: bool,
@@ -297,7 +300,7 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
         } => configs::alter(image, resources, *validate_only),
         Request::AllocateProducerIds { node } => producer_ids::allocate(image, *node),
         Request::RegisterBroker(registration) => brokers::register(image, registration),
-        Request::FenceBroker { node, fenced } => brokers::fence(image, *node, *fenced),
+        Request::FenceBroker { node, epoch, fenced } => brokers::fence(image, *node, *epoch, *fenced),
         Request::UpdateListeners { node, listeners } => brokers::update_listeners(image, *node, listeners),
         Request::SetDynamicConfigs { node, set, unset } => configs::set_dynamic(image, *node, set, unset),
     }

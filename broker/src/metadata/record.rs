@@ -46,7 +46,7 @@ pub enum RecordError {
 }
 
 /// One address of one broker, for one of its listeners.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Endpoint {
     /// Listener name, for example `PLAINTEXT` or `EXTERNAL`.
     pub name: Arc<str>,

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use protocol::NodeId;
 
 use super::{Identity, StartError, failed};
-use crate::config::Config;
+use crate::config::{ClusterOptions, Config};
 use crate::http;
 use crate::metadata::{Defaults, Endpoint, Registration};
-use crate::quorum::{self, Handle, Quorum, admin, advertised, liveness};
+use crate::quorum::liveness::{self, Heartbeats};
+use crate::quorum::{self, Handle, Quorum, admin, advertised};
 use crate::rt::control::{ControlHandle, ControlTask};
 use crate::rt::file::Disk;
 use crate::shard::Fatal;
@@ -22,6 +23,7 @@ pub(super) struct ControlPlane {
     quorum: Option<Quorum>,
     admin: Option<admin::AdminServer>,
     following: Option<ControlTask<()>>,
+    heartbeats: Option<Heartbeats>,
 }
 
 impl ControlPlane {
@@ -33,6 +35,7 @@ impl ControlPlane {
             quorum: None,
             admin: None,
             following: None,
+            heartbeats: None,
         }
     }
 
@@ -64,7 +67,8 @@ impl ControlPlane {
             node: identity.node,
             cluster_id: identity.cluster_id.clone(),
             directory_id: identity.directory_id,
-            may_form: identity.may_form,
+            may_form: identity.may_form && !config.cluster.as_ref().is_some_and(|cluster| cluster.formed),
+            seat: config.cluster.as_ref().map(seat),
             defaults: Defaults {
                 partitions: config.topics.num_partitions,
                 replication_factor: config.topics.default_replication_factor,
@@ -102,17 +106,29 @@ impl ControlPlane {
             directory_id: identity.directory_id,
             cluster_id: identity.cluster_id.clone(),
             rack: config.node.rack.as_deref().map(Arc::from),
-            fenced: false,
+            // Among several, it may serve when the quorum's leader has heard that it knows its own registration.
+            fenced: config.cluster.is_some(),
             listeners: advertised_at_start(config, disk, identity.node, bound)?,
         };
         let registered = liveness::register(quorum, &registration).await;
         let epoch = registered.map_err(failed("register with the cluster"))?;
         tracing::info!(node = %identity.node, epoch, "registered");
+        if let (Some(cluster), Some(running)) = (&config.cluster, &self.quorum) {
+            let heartbeats = Heartbeats::begin(running, identity.node, epoch, cluster.heartbeat_every);
+            self.heartbeats = Some(heartbeats);
+        }
         if let Some(path) = &config.control.advertised_file {
             let follow = advertised::follow_file(disk.clone(), path.clone(), identity.node, quorum.clone());
             self.following = Some(self.control.spawn(follow));
         }
         Ok(())
+    }
+
+    /// Waits until the quorum's leader lets this broker lead and serve.
+    pub(super) async fn unfenced(&self) {
+        if let Some(heartbeats) = &self.heartbeats {
+            heartbeats.unfenced().await;
+        }
     }
 
     /// Opens the admin service; returns where it listens.
@@ -138,12 +154,25 @@ impl ControlPlane {
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
+        if let Some(heartbeats) = self.heartbeats {
+            heartbeats.end();
+        }
         if let Some(quorum) = self.quorum {
             quorum.stop().await;
         }
         if let Some(http) = self.http {
             http.stop();
         }
+    }
+}
+
+fn seat(cluster: &ClusterOptions) -> quorum::Seat {
+    quorum::Seat {
+        voters: cluster.voters.clone(),
+        bootstrap: cluster.bootstrap.clone(),
+        listen: Some(cluster.control),
+        advertised: cluster.advertised.clone(),
+        session_timeout: cluster.session_timeout,
     }
 }
 

@@ -94,7 +94,11 @@ pub(super) struct Publisher {
     latest: RwLock<Arc<MetadataImage>>,
     /// Held while an image is handed out, so that every subscriber sees images in order.
     turn: Mutex<Turn>,
+    /// Offset in the metadata log and number of the latest image.
+    published: watch::Sender<(u64, u64)>,
     installed: watch::Sender<u64>,
+    /// Offset and number of an image that was not installed when somebody last asked, and the offset before it.
+    asked: Mutex<(u64, u64, u64)>,
 }
 
 #[derive(Default)]
@@ -105,10 +109,13 @@ struct Turn {
 
 impl Publisher {
     pub(super) fn new(image: MetadataImage) -> Publisher {
+        let offset = image.offset;
         Publisher {
             latest: RwLock::new(Arc::new(image)),
             turn: Mutex::default(),
+            published: watch::Sender::new((offset, 0)),
             installed: watch::Sender::new(0),
+            asked: Mutex::new((offset, 0, 0)),
         }
     }
 
@@ -127,10 +134,12 @@ impl Publisher {
         let image = Arc::new(change(&self.image()));
         *self.latest.write().unwrap_or_else(PoisonError::into_inner) = image.clone();
         turn.number += 1;
+        let offset = image.offset;
         let update = self.update(turn.number, image);
         for subscriber in &turn.subscribers {
             subscriber(update.clone());
         }
+        self.published.send_replace((offset, turn.number));
         turn.number
     }
 
@@ -157,21 +166,58 @@ impl Publisher {
         // The sender lives as long as `self`.
         let _ = installed.wait_for(|highest| *highest >= number).await;
     }
+
+    /// Waits until every subscriber has installed an image with everything up to entry `offset`.
+    pub(super) async fn installed_upto(&self, offset: u64) {
+        let mut published = self.published.subscribe();
+        // The sender lives as long as `self`.
+        let found = published
+            .wait_for(|(at, _)| *at >= offset)
+            .await
+            .map(|found| *found);
+        if let Ok((_, number)) = found {
+            self.installed(number).await;
+        }
+    }
+
+    /// An entry that every subscriber has certainly installed everything up to.
+    pub(super) fn surely_installed(&self) -> u64 {
+        let (offset, number) = *self.published.borrow();
+        let installed = *self.installed.borrow();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if installed >= number {
+            *asked = (offset, number, offset);
+        } else if installed >= asked.1 {
+            *asked = (offset, number, asked.0);
+        }
+        asked.2
+    }
 }
 
 /// One submitted request on its way: its answer is given once, by whoever comes first, the decision or the deadline.
 pub(super) struct Submitted {
     pub(super) request: Request,
+    pub(super) deadline: Instant,
+    /// False: it was forwarded to us already, and is refused where we do not lead.
+    pub(super) forward: bool,
     pub(super) slot: ReplySlot,
 }
 
+/// A reply, and the entry of the metadata log that whoever has applied it knows of the change.
+pub(super) struct Answered {
+    pub(super) reply: Reply,
+    pub(super) offset: u64,
+}
+
+type AnswerFn = Box<dyn FnOnce(Result<Answered, Refused>) + Send>;
+
 /// Where the answer goes.
 #[derive(Clone)]
-pub(super) struct ReplySlot(Arc<Mutex<Option<ReplyFn>>>);
+pub(super) struct ReplySlot(Arc<Mutex<Option<AnswerFn>>>);
 
 impl ReplySlot {
     /// Answers, unless that was done already.
-    pub(super) fn answer(&self, answer: Result<Reply, Refused>) {
+    pub(super) fn answer(&self, answer: Result<Answered, Refused>) {
         let reply = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(reply) = reply {
             reply(answer);
@@ -229,9 +275,27 @@ impl Handle {
     /// Asks for a change. The reply comes when the change is synced, applied and installed by every subscriber, or is
     /// refused, or at the deadline (then the change may still happen). Never waits.
     pub fn submit(&self, request: Request, deadline: Instant, reply: ReplyFn) {
-        let slot = ReplySlot(Arc::new(Mutex::new(Some(reply))));
+        let answer = Box::new(move |answered: Result<Answered, Refused>| reply(answered.map(|it| it.reply)));
+        self.enqueue(request, deadline, true, answer);
+    }
+
+    /// Asks this broker's own share of the quorum: refused where it does not lead.
+    pub(super) async fn request_here(&self, request: Request, within: Duration) -> Result<Answered, Refused> {
+        let (send, answer) = oneshot::channel();
+        let reply = Box::new(move |answered| {
+            // Nobody listens any more: then nobody needs the answer.
+            let _ = send.send(answered);
+        });
+        self.enqueue(request, now() + within, false, reply);
+        answer.await.unwrap_or_else(|_| Err(Refused::stopping()))
+    }
+
+    fn enqueue(&self, request: Request, deadline: Instant, forward: bool, answer: AnswerFn) {
+        let slot = ReplySlot(Arc::new(Mutex::new(Some(answer))));
         let submitted = Submitted {
             request,
+            deadline,
+            forward,
             slot: slot.clone(),
         };
         let refused = match self.0.queue.try_send(submitted) {
@@ -357,7 +421,7 @@ mod tests {
     fn an_answer_is_given_once() {
         let count = Arc::new(Mutex::new(0));
         let counting = count.clone();
-        let reply: ReplyFn = Box::new(move |_| *counting.lock().unwrap() += 1);
+        let reply: AnswerFn = Box::new(move |_| *counting.lock().unwrap() += 1);
         let slot = ReplySlot(Arc::new(Mutex::new(Some(reply))));
         assert!(!slot.is_answered());
         slot.answer(Err(Refused::stopping()));

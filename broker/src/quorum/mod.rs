@@ -6,32 +6,48 @@
 //! reply ◀── installed ── handle ◀──publish image── state machine (raft.rs) ◀── committed
 //! ```
 //!
-//! Owns starting, forming and stopping the metadata quorum. Leaves what a change means to `metadata/`. One voter today;
-//! a voter is (node id, directory id) everywhere, so that more are an addition and not a change.
+//! Owns starting, forming and stopping this broker's part of the metadata quorum. Leaves what a change means to `metadata/`.
+//! A voter is (node id, directory id) everywhere. Brokers that are not voters are members without a vote: the same log,
+//! the same image.
+//!
+//! ```text
+//! other brokers ──control port──▶ service ──▶ Raft, leading (signs of life), proposer (changes forwarded to us)
+//! proposer (we do not lead) ──▶ forward ──▶ peers ──▶ the leader        joining: how an empty log becomes a member's
+//! ```
 
 pub mod admin;
 #[cfg(test)]
 mod admin_tests;
 pub mod advertised;
+mod forward;
 mod handle;
+mod joining;
+mod leading;
 pub mod liveness;
 mod log_files;
 mod log_format;
 mod log_store;
+mod members;
 mod network;
+mod peers;
 mod proposer;
 mod raft;
 mod runtime;
+mod service;
+mod sessions;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::admin::control as pb;
+use ::admin::control::control_server::ControlServer;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
 use protocol::ids::NodeId;
@@ -41,13 +57,20 @@ pub use log_files::LogError;
 pub use types::Voter;
 
 use crate::metadata::{Defaults, MetadataImage, record};
+use crate::rt::control::grpc::{self, Server};
+use crate::rt::control::net::Listener;
 use crate::rt::control::sync::{mpsc, watch};
 use crate::rt::control::{self, ControlHandle, ControlTask};
 use crate::rt::file::Disk;
 use crate::rt::wall_ms;
+use forward::Forwarder;
 use handle::Publisher;
+use leading::Leading;
 use log_files::{LogFiles, Recovered};
 use log_store::LogStore;
+use members::Members;
+use network::Network;
+use peers::Peers;
 use proposer::Proposer;
 use raft::{Address, Config, Proposal, Raft, StateMachine};
 use snapshot::Snapshots;
@@ -56,6 +79,11 @@ use snapshot::Snapshots;
 pub const DIRECTORY: &str = "__cluster_metadata-0";
 /// How long a start waits for a leader. With a single voter it is there within milliseconds.
 const LEADER_WITHIN: Duration = Duration::from_secs(30);
+/// One question to the leader while catching up.
+const ONE_CALL: Duration = Duration::from_secs(2);
+/// Rounds of asking between two lines in the log.
+const SAY_EVERY: u32 = 100;
+const CATCH_UP_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the quorum needs to know.
 pub struct Options {
@@ -71,8 +99,37 @@ pub struct Options {
     pub may_form: bool,
     /// What topics get that do not say otherwise.
     pub defaults: Defaults,
+    /// Where the others are; none for a broker that is its whole cluster.
+    pub seat: Option<Seat>,
     /// Tests only: answer before the sync, so that a test can show it would notice.
     pub answer_before_sync: bool,
+}
+
+/// A place among several brokers.
+#[derive(Clone, Debug, Default)]
+pub struct Seat {
+    /// The first voters by node: host:port of their control listeners (`controller.quorum.voters`).
+    pub voters: BTreeMap<i32, String>,
+    /// Control listeners of some members, for a node that is no first voter (`controller.quorum.bootstrap.servers`).
+    pub bootstrap: Vec<String>,
+    /// Where the control port is opened.
+    pub listen: Option<std::net::SocketAddr>,
+    /// host:port at which the others reach it; port 0: the real one.
+    pub advertised: String,
+    /// `broker.session.timeout.ms`.
+    pub session_timeout: Duration,
+}
+
+impl Seat {
+    /// Whom to ask: the node that should be there, where that is known, and its address.
+    fn seeds(&self) -> Vec<(Option<i32>, String)> {
+        let voters = self
+            .voters
+            .iter()
+            .map(|(node, address)| (Some(*node), address.clone()));
+        let others = self.bootstrap.iter().map(|address| (None, address.clone()));
+        voters.chain(others).collect()
+    }
 }
 
 /// Why the quorum did not start.
@@ -100,6 +157,11 @@ pub enum StartError {
         voters: Vec<Voter>,
         here: Voter,
     },
+    #[error("the control listener {address} cannot be opened: {error}")]
+    Listen {
+        address: std::net::SocketAddr,
+        error: std::io::Error,
+    },
     #[error("the metadata quorum did not start: {0}")]
     Raft(String),
 }
@@ -108,6 +170,11 @@ pub enum StartError {
 pub struct Quorum {
     handle: Handle,
     raft: Raft,
+    members: Members,
+    leading: Leading,
+    publisher: Arc<Publisher>,
+    control: ControlHandle,
+    server: Option<Server>,
     tasks: Vec<ControlTask<()>>,
 }
 
@@ -130,7 +197,7 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         tracing::warn!(note, "metadata log recovered");
     }
     let empty = recovered.entries.is_empty() && loaded.is_none() && recovered.vote.is_none();
-    if empty && !options.may_form {
+    if empty && !options.may_form && options.seat.is_none() {
         return Err(StartError::NothingThere(options.dir));
     }
 
@@ -147,34 +214,68 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         node: options.node.0,
         directory: options.directory_id,
     };
-    let raft = Raft::new(voter, raft_config()?, network::Peers, log.clone(), machine).await;
+    let peers = Peers::new(options.cluster_id.clone(), voter);
+    let config = raft_config(options.seat.is_some())?;
+    let raft = Raft::new(voter, config, Network(peers.clone()), log.clone(), machine).await;
     let raft = raft.map_err(|error| StartError::Raft(error.to_string()))?;
-    let result = lead(&raft, voter, &options, &publisher).await;
-    if let Err(error) = result {
-        let _ = raft.shutdown().await;
-        return Err(error);
-    }
-
+    let members = Members {
+        raft: raft.clone(),
+        peers,
+    };
     let (queue, submitted) = mpsc::channel(handle::QUEUE_LEN);
     let (state, states) = watch::channel(state_of(&raft));
-    publish_leader(&publisher, &state.borrow());
+    let handle = Handle::new(queue.clone(), publisher.clone(), states, control.clone());
+    let session_timeout = options
+        .seat
+        .as_ref()
+        .map_or(Duration::MAX, |seat| seat.session_timeout);
+    let (leading, losses) = Leading::new(members.clone(), handle.clone(), session_timeout);
+    let mut quorum = Quorum {
+        handle,
+        raft,
+        members,
+        leading,
+        publisher,
+        control,
+        server: None,
+        tasks: Vec::new(),
+    };
+    let forwarder = options.seat.as_ref().map(|_| {
+        Forwarder::new(
+            quorum.members.clone(),
+            quorum.publisher.clone(),
+            queue.downgrade(),
+        )
+    });
     let proposer = Proposer {
-        raft: raft.clone(),
-        publisher: publisher.clone(),
+        raft: quorum.raft.clone(),
+        publisher: quorum.publisher.clone(),
         log,
-        disk: options.disk,
-        defaults: options.defaults,
+        disk: options.disk.clone(),
+        defaults: options.defaults.clone(),
+        forwarder,
         caught_up: None,
     };
-    let tasks = vec![
-        control.spawn(proposer.run(submitted)),
-        control.spawn(follow_state(raft.clone(), publisher.clone(), state)),
-    ];
-    Ok(Quorum {
-        handle: Handle::new(queue, publisher, states, control),
-        raft,
-        tasks,
-    })
+    let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), state);
+    quorum.tasks.push(quorum.control.spawn(following));
+    let entered = match &options.seat {
+        None => lead(&quorum.raft, voter, &options, &quorum.publisher).await,
+        Some(seat) => {
+            let leading = quorum.leading.clone();
+            quorum.tasks.push(quorum.control.spawn(leading.clone().run()));
+            quorum
+                .tasks
+                .push(quorum.control.spawn(leading.watch_lost(losses)));
+            quorum.take_seat(seat.clone(), &options, empty).await
+        }
+    };
+    if let Err(error) = entered {
+        quorum.stop().await;
+        return Err(error);
+    }
+    quorum.tasks.push(quorum.control.spawn(proposer.run(submitted)));
+    publish_leader(&quorum.publisher, &state_of(&quorum.raft));
+    Ok(quorum)
 }
 
 impl Quorum {
@@ -182,8 +283,90 @@ impl Quorum {
         &self.handle
     }
 
+    /// Where the control port is; none where there are no other brokers.
+    pub fn control_address(&self) -> Option<std::net::SocketAddr> {
+        self.server.as_ref().map(|server| server.address)
+    }
+
+    /// Opens the control port, becomes a member, and catches up with what is committed. Waits as long as that takes: a
+    /// broker that knows nothing of its cluster has nothing to serve.
+    async fn take_seat(
+        &mut self,
+        mut seat: Seat,
+        options: &Options,
+        began_empty: bool,
+    ) -> Result<(), StartError> {
+        if let Some(address) = seat.listen {
+            let listener = Listener::bind(address)
+                .await
+                .map_err(|error| StartError::Listen { address, error })?;
+            let shared = service::Shared {
+                members: self.members.clone(),
+                handle: self.handle.clone(),
+                leading: self.leading.clone(),
+                began_empty,
+            };
+            let service = ControlServer::new(service::Service(Arc::new(shared)))
+                .max_decoding_message_size(wire::MOST_BYTES)
+                .max_encoding_message_size(wire::MOST_BYTES);
+            let server = grpc::serve(&self.control, listener, service)
+                .map_err(|error| StartError::Listen { address, error })?;
+            if let Some(host) = seat.advertised.strip_suffix(":0") {
+                seat.advertised = format!("{host}:{}", server.address.port());
+            }
+            self.server = Some(server);
+        }
+        joining::enter(self.members.clone(), seat, options.may_form && began_empty).await;
+        self.catch_up(options).await
+    }
+
+    /// Returns when the image has everything that was committed when this began.
+    async fn catch_up(&self, options: &Options) -> Result<(), StartError> {
+        for round in 1_u32.. {
+            if let Some(index) = self.read_index().await {
+                let reached = self
+                    .raft
+                    .wait(Some(LEADER_WITHIN))
+                    .applied_index_at_least(Some(index), "everything committed is here")
+                    .await;
+                let image = self.publisher.image();
+                if reached.is_ok() && !image.cluster_id.is_empty() {
+                    return same_cluster(options, &image);
+                }
+            }
+            if let Some(failed) = state_of(&self.raft).failed {
+                return Err(StartError::Raft(failed));
+            }
+            if round % SAY_EVERY == 0 {
+                let leader = self.members.leader().map(|(leader, _)| leader.to_string());
+                tracing::info!(leader, "waiting for the metadata quorum");
+            }
+            control::sleep(CATCH_UP_AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// How far the leader's log is committed.
+    async fn read_index(&self) -> Option<u64> {
+        let (leader, address) = self.members.leader()?;
+        if leader == self.members.peers.here() {
+            let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.ok()?;
+            linearizer.await_ready(&self.raft).await.ok()?;
+            return Some(0);
+        }
+        let message = pb::ReadIndexRequest {
+            caller: Some(self.members.peers.caller(Some(leader))),
+        };
+        let call = |mut client: peers::Client| async move { client.read_index(message).await };
+        let reply: pb::ReadIndexReply = self.members.peers.call(&address, ONE_CALL, call).await.ok()?;
+        Some(reply.index)
+    }
+
     /// Ends its tasks. What was answered is on disk; what is not answered yet is refused or times out.
     pub async fn stop(self) {
+        if let Some(server) = &self.server {
+            server.stop();
+        }
         for task in &self.tasks {
             task.abort();
         }
@@ -212,13 +395,18 @@ fn check_continuity(
     }))
 }
 
-fn raft_config() -> Result<Arc<openraft::Config>, StartError> {
+/// Heartbeats and election timeouts in milliseconds, alone and among several. Ticks cost wake-ups on an idle broker; with
+/// one voter nobody waits for a heartbeat. Among several, a leader that is gone is replaced between one and two of the
+/// largest timeout later (its lease, then the election).
+const RAFT_TIMES: [(u64, u64, u64); 2] = [(500, 2000, 4000), (150, 450, 900)];
+
+fn raft_config(several: bool) -> Result<Arc<openraft::Config>, StartError> {
+    let (heartbeat, shortest, longest) = RAFT_TIMES[usize::from(several)];
     let config = openraft::Config {
         cluster_name: "millrace".into(),
-        // Ticks cost wake-ups on an idle broker; with one voter nobody waits for a heartbeat.
-        heartbeat_interval: 500,
-        election_timeout_min: 2000,
-        election_timeout_max: 4000,
+        heartbeat_interval: heartbeat,
+        election_timeout_min: shortest,
+        election_timeout_max: longest,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2000),
         max_in_snapshot_log_to_keep: 100,
         purge_batch_size: 100,
@@ -270,15 +458,8 @@ async fn lead(raft: &Raft, voter: Voter, options: &Options, publisher: &Publishe
 
 /// The first record of a cluster is its id; every later start compares it.
 async fn form(raft: &Raft, options: &Options, image: &MetadataImage) -> Result<(), StartError> {
-    if image.cluster_id == options.cluster_id {
-        return Ok(());
-    }
     if !image.cluster_id.is_empty() {
-        return Err(StartError::OtherCluster {
-            dir: options.dir.clone(),
-            found: image.cluster_id.clone(),
-            expected: options.cluster_id.clone(),
-        });
+        return same_cluster(options, image);
     }
     let formed = record::Formed {
         cluster_id: options.cluster_id.clone(),
@@ -291,6 +472,17 @@ async fn form(raft: &Raft, options: &Options, image: &MetadataImage) -> Result<(
         Ok(_) => Ok(()),
         Err(error) => Err(StartError::Raft(error.to_string())),
     }
+}
+
+fn same_cluster(options: &Options, image: &MetadataImage) -> Result<(), StartError> {
+    if image.cluster_id == options.cluster_id {
+        return Ok(());
+    }
+    Err(StartError::OtherCluster {
+        dir: options.dir.clone(),
+        found: image.cluster_id.clone(),
+        expected: options.cluster_id.clone(),
+    })
 }
 
 fn state_of(raft: &Raft) -> QuorumState {

@@ -10,7 +10,8 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::ReadPolicy;
 use protocol::ErrorCode;
 
-use super::handle::{Publisher, Refused, ReplySlot, Submitted};
+use super::forward::Forwarder;
+use super::handle::{Answered, Publisher, Refused, ReplySlot, Submitted};
 use super::log_store::LogStore;
 use super::raft::{Config, Proposal, Raft};
 use crate::metadata::{Defaults, Given, MetadataImage, Record, Reply, decide};
@@ -33,6 +34,8 @@ pub(super) struct Proposer {
     pub(super) log: LogStore,
     pub(super) disk: Disk,
     pub(super) defaults: Defaults,
+    /// Carries changes to the leader where that is another broker; none where there is only this one.
+    pub(super) forwarder: Option<Forwarder>,
     /// The term for which the image is known to contain everything committed before it.
     pub(super) caught_up: Option<u64>,
 }
@@ -55,11 +58,7 @@ impl Proposer {
         let mut waiting = vec![first];
         let leader = match self.leader().await {
             Ok(leader) => leader,
-            Err(refused) => {
-                return waiting
-                    .drain(..)
-                    .for_each(|it| it.slot.answer(Err(refused.clone())));
-            }
+            Err(refused) => return self.elsewhere(waiting.remove(0), refused),
         };
         let mut image = MetadataImage::clone(&self.publisher.image());
         let (mut records, mut answers) = (Vec::new(), Vec::new());
@@ -85,7 +84,15 @@ impl Proposer {
             Err(refused) => answers
                 .into_iter()
                 .for_each(|(slot, _)| slot.answer(Err(refused.clone()))),
-            Ok(committed) => self.answer_when_installed(committed, answers),
+            Ok(committed) => self.answer_when_installed(image.offset, committed, answers),
+        }
+    }
+
+    /// This broker does not lead the quorum.
+    fn elsewhere(&self, submitted: Submitted, refused: Refused) {
+        match &self.forwarder {
+            Some(forwarder) if submitted.forward => forwarder.carry(submitted),
+            _ => submitted.slot.answer(Err(refused)),
         }
     }
 
@@ -96,7 +103,7 @@ impl Proposer {
         submitted: Submitted,
         records: &mut Vec<Record>,
     ) -> Option<(ReplySlot, Reply)> {
-        let Submitted { request, slot } = submitted;
+        let Submitted { request, slot, .. } = submitted;
         if slot.is_answered() {
             return None; // its deadline has passed; the change was not begun
         }
@@ -168,11 +175,15 @@ impl Proposer {
         }
     }
 
-    fn answer_when_installed(&self, committed: Committed, answers: Vec<(ReplySlot, Reply)>) {
+    /// `decided` is the entry the image was at that the turn was decided with.
+    fn answer_when_installed(&self, decided: u64, committed: Committed, answers: Vec<(ReplySlot, Reply)>) {
+        let answer = |offset, answers: Vec<(ReplySlot, Reply)>| {
+            for (slot, reply) in answers {
+                slot.answer(Ok(Answered { reply, offset }));
+            }
+        };
         let Some((index, published)) = committed.entry else {
-            return answers
-                .into_iter()
-                .for_each(|(slot, reply)| slot.answer(Ok(reply)));
+            return answer(decided, answers);
         };
         let place = self.log.place(index);
         let (publisher, disk) = (self.publisher.clone(), self.disk.clone());
@@ -183,9 +194,7 @@ impl Proposer {
             if let Some(place) = place {
                 disk.promise(&place.path, place.end);
             }
-            for (slot, reply) in answers {
-                slot.answer(Ok(reply));
-            }
+            answer(index, answers);
         });
     }
 
@@ -201,7 +210,7 @@ impl Proposer {
     }
 }
 
-fn not_leader(leader: Option<i32>) -> Refused {
+pub(super) fn not_leader(leader: Option<i32>) -> Refused {
     let message = match leader {
         Some(node) => format!("broker {node} leads the metadata quorum; ask it"),
         None => "the metadata quorum has no leader at the moment; try again".to_string(),

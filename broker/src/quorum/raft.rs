@@ -32,6 +32,7 @@ openraft::declare_raft_types!(
         AsyncRuntime = super::runtime::ControlRuntime,
 );
 
+pub(super) type RaftMetrics = openraft::RaftMetrics<Config>;
 pub(super) type Raft = openraft::Raft<Config, StateMachine>;
 pub(super) type LogId = openraft::type_config::alias::LogIdOf<Config>;
 pub(super) type Entry = openraft::type_config::alias::EntryOf<Config>;
@@ -255,7 +256,7 @@ impl RaftStateMachine<Config> for StateMachine {
     }
 }
 
-fn snapshot_of(head: &SnapshotHead, bytes: Bytes) -> io::Result<Snapshot> {
+pub(super) fn snapshot_of(head: &SnapshotHead, bytes: Bytes) -> io::Result<Snapshot> {
     Ok(Snapshot {
         meta: SnapshotMeta {
             last_log_id: head.last.map(log_id),

@@ -34,6 +34,7 @@ pub(super) fn options(dir: &Path) -> Options {
         cluster_id: "test-cluster".into(),
         directory_id: [7; 16],
         may_form: true,
+        seat: None,
         defaults: Defaults::default(),
         answer_before_sync: false,
     }

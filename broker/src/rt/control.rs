@@ -17,6 +17,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
+pub mod grpc;
+pub mod net;
+
 /// Channels between control tasks, and from shards into them (their non-async `send` only).
 pub mod sync {
     pub use tokio::sync::{Mutex, Notify, Semaphore, mpsc, oneshot, watch};

@@ -17,6 +17,7 @@ use broker::rt::sim::Process;
 use crate::client::Client;
 
 const PORT: u16 = 9092;
+const CONTROL_PORT: u16 = 9646;
 /// How often a process looks whether its broker has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -70,6 +71,20 @@ impl Machine {
         self
     }
 
+    /// Machines 1 to `many`, all voters of one cluster.
+    pub(crate) fn several(many: u8, shards: u16) -> Vec<Machine> {
+        let voters: Vec<String> = (1..=many)
+            .map(|host| format!("{host}@10.0.0.{host}:{CONTROL_PORT}"))
+            .collect();
+        (1..=many)
+            .map(|host| {
+                Machine::new(host, shards)
+                    .with("cluster.id", "simulated")
+                    .with("controller.quorum.voters", &voters.join(","))
+            })
+            .collect()
+    }
+
     fn config(&self) -> Config {
         let host = format!("10.0.0.{}", self.host);
         let mut overrides = vec![
@@ -77,6 +92,7 @@ impl Machine {
             format!("node.id={}", self.host),
             format!("shards={}", self.shards),
             format!("listeners=PLAINTEXT://{host}:{PORT}"),
+            format!("control.listener={host}:{CONTROL_PORT}"),
         ];
         overrides.extend(self.overrides.iter().cloned());
         let settings = Settings::gather(None, Vec::new(), &overrides);

@@ -2,6 +2,7 @@
 //! its seed; `SIM_SEED=<n> cargo test --test sim <name>` runs that one alone, `SIM_SEEDS=<n>` runs that many.
 
 mod client;
+mod cluster;
 mod machine;
 mod seeds;
 mod single;

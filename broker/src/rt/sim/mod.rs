@@ -275,7 +275,9 @@ impl World {
         let picked = {
             let mut ready = lock(&self.ready);
             let many = ready.len() as u64;
-            (many > 0).then(|| ready.swap_remove((self.draw() % many) as usize))
+            // By number, not by order of waking: tokio's watch wakes its receivers in an order of its own dice.
+            ready.sort_unstable();
+            (many > 0).then(|| ready.remove((self.draw() % many) as usize))
         };
         match picked {
             Some(task) => self.poll(task),

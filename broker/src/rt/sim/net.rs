@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -405,66 +405,74 @@ impl Stream {
     }
 
     pub(in crate::rt) async fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| {
-            let world = world();
-            let mut connections = world.network.connections.borrow_mut();
-            let Some(ends) = connections.get_mut(&self.connection) else {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            };
-            let end = &mut ends[self.side];
-            if !end.received.is_empty() {
-                let count = buffer.len().min(end.received.len());
-                for (to, from) in buffer.iter_mut().zip(end.received.drain(..count)) {
-                    *to = from;
-                }
-                wake(&mut end.writer);
-                return Poll::Ready(Ok(count));
+        poll_fn(|cx| self.poll_read(cx, buffer)).await
+    }
+
+    /// What has arrived, at most a buffer full; 0 at the end. One task reads an end at a time.
+    pub(in crate::rt) fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let world = world();
+        let mut connections = world.network.connections.borrow_mut();
+        let Some(ends) = connections.get_mut(&self.connection) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        let end = &mut ends[self.side];
+        if !end.received.is_empty() {
+            let count = buffer.len().min(end.received.len());
+            for (to, from) in buffer.iter_mut().zip(end.received.drain(..count)) {
+                *to = from;
             }
-            if end.reset {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            if end.finished {
-                return Poll::Ready(Ok(0));
-            }
-            end.reader = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await
+            wake(&mut end.writer);
+            return Poll::Ready(Ok(count));
+        }
+        if end.reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if end.finished {
+            return Poll::Ready(Ok(0));
+        }
+        end.reader = Some(cx.waker().clone());
+        Poll::Pending
     }
 
     /// Sends at least one byte.
     pub(in crate::rt) async fn send_some(&self, unsent: &mut Unsent<'_>) -> io::Result<()> {
         let first = unsent.first();
-        let sent: io::Result<usize> = poll_fn(|cx| {
-            let world = world();
-            let mut connections = world.network.connections.borrow_mut();
-            let Some(ends) = connections.get_mut(&self.connection) else {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            };
-            if ends[self.side].reset {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            if ends[self.side].shut {
-                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-            }
-            let peer = &mut ends[other(self.side)];
-            let room = WINDOW.saturating_sub(peer.in_flight + peer.received.len());
-            if room == 0 {
-                peer.writer = Some(cx.waker().clone());
-                return Poll::Pending;
-            }
-            let count = room.min(first.len());
-            peer.in_flight += count;
-            drop(connections);
-            let bytes = Bytes::copy_from_slice(&first[..count]);
-            world
-                .network
-                .launch(&world, self.connection, other(self.side), Segment::Data(bytes));
-            Poll::Ready(Ok(count))
-        })
-        .await;
+        let sent = poll_fn(|cx| self.poll_write(cx, first)).await;
         unsent.advance(sent?);
         Ok(())
+    }
+
+    /// Takes at least one byte of `first`, or waits for room. One task writes an end at a time.
+    pub(in crate::rt) fn poll_write(&self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
+        let world = world();
+        let mut connections = world.network.connections.borrow_mut();
+        let Some(ends) = connections.get_mut(&self.connection) else {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        };
+        if ends[self.side].reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        if ends[self.side].shut {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        let peer = &mut ends[other(self.side)];
+        let room = WINDOW.saturating_sub(peer.in_flight + peer.received.len());
+        if room == 0 {
+            peer.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let count = room.min(first.len());
+        peer.in_flight += count;
+        drop(connections);
+        let bytes = Bytes::copy_from_slice(&first[..count]);
+        world
+            .network
+            .launch(&world, self.connection, other(self.side), Segment::Data(bytes));
+        Poll::Ready(Ok(count))
     }
 
     /// No more bytes from here; the peer reads what was sent, then the end.

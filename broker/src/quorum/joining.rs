@@ -1,0 +1,227 @@
+//! How a broker gets into the metadata quorum: several voters form it together once, everybody else is taken in by its
+//! leader.
+//!
+//! ```text
+//! log is there ─────────────────────────────▶ a member already: Raft goes on
+//! log is empty ──▶ ask all configured voters
+//!                    all are there, none formed, and I am the lowest ──▶ initialise with everybody's directory
+//!                    one is formed and knows me with this directory ──▶ wait for its leader
+//!                    one is formed and does not ──▶ ask the leader to be taken in, without a vote
+//! ```
+//!
+//! Owns that decision, which is made of answers only. A disk that was emptied is another directory: its node is taken in
+//! without a vote, and cannot help to form the cluster a second time as long as one other voter remembers it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::admin::control as pb;
+
+use super::Seat;
+use super::members::Members;
+use super::peers::{Client, PeerError};
+use super::raft::Address;
+use super::types::Voter;
+use super::wire;
+use crate::rt::control;
+
+/// One question to one peer.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
+const AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Rounds of asking between two lines in the log.
+const SAY_EVERY: u32 = 50;
+
+/// What the peers answered in one round.
+#[derive(Default, Debug)]
+struct Round {
+    /// Directories of configured voters that are there and not formed, by node.
+    fresh: BTreeMap<i32, Voter>,
+    formed: bool,
+    knows_me: bool,
+    /// Who did not answer, and why; for the log.
+    silent: Vec<String>,
+}
+
+/// What a broker with an empty metadata log does next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Nobody is formed, all are there, and this one is the lowest.
+    Initialise,
+    /// Another one will, or its leader will come.
+    Wait,
+    /// Ask the leader.
+    Join,
+}
+
+fn next(seat: &Seat, here: Voter, may_form: bool, round: &Round) -> Next {
+    if round.formed {
+        return if round.knows_me { Next::Wait } else { Next::Join };
+    }
+    let lowest = seat.voters.keys().next() == Some(&here.node);
+    let everybody = seat.voters.keys().all(|node| round.fresh.contains_key(node));
+    if lowest && everybody && may_form {
+        Next::Initialise
+    } else {
+        Next::Wait
+    }
+}
+
+/// Runs until this broker is a member of the quorum. For brokers whose metadata log is empty or does not name them.
+pub(super) async fn enter(members: Members, seat: Seat, may_form: bool) {
+    let here = members.peers.here();
+    for round in 0_u32.. {
+        let is_member = members.knows(here);
+        if is_member {
+            return;
+        }
+        let heard = ask_all(&members, &seat).await;
+        let next = next(&seat, here, may_form, &heard);
+        if round % SAY_EVERY == SAY_EVERY - 1 {
+            let silent = heard.silent.join("; ");
+            match next {
+                Next::Wait if !heard.formed && !may_form => tracing::error!(
+                    silent,
+                    "no voter knows the cluster, and this one may not form it anew: its disks, or its configuration, speak \
+                     of a cluster that was formed. Restore the metadata log of one voter"
+                ),
+                _ => tracing::info!(
+                    ?next,
+                    formed = heard.formed,
+                    silent,
+                    "not in the metadata quorum yet"
+                ),
+            }
+        }
+        match next {
+            Next::Initialise => {
+                let mut voters: BTreeMap<Voter, Address> = BTreeMap::new();
+                for (node, address) in &seat.voters {
+                    voters.insert(heard.fresh[node], Address(address.clone()));
+                }
+                tracing::info!(
+                    ?voters,
+                    "all voters are there and none was formed; the cluster is formed"
+                );
+                match members.raft.initialize(voters).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(%error, "the cluster was not formed"),
+                }
+            }
+            Next::Join => join(&members, &seat).await,
+            Next::Wait => {}
+        }
+        control::sleep(AGAIN_AFTER).await;
+    }
+}
+
+async fn ask_all(members: &Members, seat: &Seat) -> Round {
+    let mut round = Round::default();
+    let here = members.peers.here();
+    let asked = seat.seeds().into_iter().map(|(node, address)| async move {
+        if node == Some(here.node) {
+            return (node, Ok(None));
+        }
+        let message = pb::HelloRequest {
+            caller: Some(members.peers.caller(None)),
+        };
+        let call = |mut client: Client| async move { client.hello(message).await };
+        let answer: Result<pb::HelloReply, PeerError> = members.peers.call(&address, ASK_WITHIN, call).await;
+        (node, answer.map(Some).map_err(|error| error.to_string()))
+    });
+    for (node, answer) in futures::future::join_all(asked).await {
+        match answer {
+            Ok(None) => {
+                round.fresh.insert(here.node, here);
+            }
+            Ok(Some(reply)) => {
+                round.formed |= reply.formed;
+                round.knows_me |= reply.knows_caller;
+                match wire::to_voter(reply.here) {
+                    Ok(voter) if node.is_some_and(|node| node != voter.node) => round.silent.push(format!(
+                        "where voter {} is configured, node {} answers",
+                        node.unwrap_or_default(),
+                        voter.node
+                    )),
+                    Ok(voter) if !reply.formed => {
+                        round.fresh.insert(voter.node, voter);
+                    }
+                    Ok(_) => {}
+                    Err(error) => round.silent.push(error.to_string()),
+                }
+            }
+            Err(words) => round.silent.push(words),
+        }
+    }
+    round
+}
+
+/// Asks every seed in turn; only the leader takes us in.
+async fn join(members: &Members, seat: &Seat) {
+    for (_, address) in seat.seeds() {
+        let message = pb::JoinRequest {
+            caller: Some(members.peers.caller(None)),
+            address: seat.advertised.clone(),
+        };
+        let call = |mut client: Client| async move { client.join(message).await };
+        if members.peers.call(&address, ASK_WITHIN, call).await.is_ok() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voter(node: i32, directory: u8) -> Voter {
+        Voter {
+            node,
+            directory: [directory; 16],
+        }
+    }
+
+    fn seat() -> Seat {
+        let voters = (0..3).map(|node| (node, format!("broker-{node}:9646")));
+        Seat {
+            voters: voters.collect(),
+            ..Seat::default()
+        }
+    }
+
+    fn fresh(nodes: &[i32]) -> Round {
+        Round {
+            fresh: nodes.iter().map(|node| (*node, voter(*node, 1))).collect(),
+            ..Round::default()
+        }
+    }
+
+    #[test]
+    fn only_the_lowest_forms_and_only_with_everybody() {
+        let decide = |node, may_form, round: &Round| next(&seat(), voter(node, 1), may_form, round);
+        assert_eq!(decide(0, true, &fresh(&[0, 1, 2])), Next::Initialise);
+        assert_eq!(decide(1, true, &fresh(&[0, 1, 2])), Next::Wait, "not the lowest");
+        assert_eq!(decide(0, true, &fresh(&[0, 1])), Next::Wait, "one is missing");
+        assert_eq!(
+            decide(0, false, &fresh(&[0, 1, 2])),
+            Next::Wait,
+            "was formed once"
+        );
+    }
+
+    #[test]
+    fn one_voter_that_remembers_is_enough_to_never_form_again() {
+        let mut round = fresh(&[0, 1]);
+        round.formed = true;
+        assert_eq!(next(&seat(), voter(0, 9), true, &round), Next::Join);
+        round.knows_me = true;
+        assert_eq!(next(&seat(), voter(0, 1), true, &round), Next::Wait);
+    }
+
+    #[test]
+    fn a_node_that_is_no_configured_voter_joins() {
+        let mut round = fresh(&[0, 1, 2]);
+        assert_eq!(next(&seat(), voter(7, 1), true, &round), Next::Wait);
+        round.formed = true;
+        assert_eq!(next(&seat(), voter(7, 1), true, &round), Next::Join);
+    }
+}

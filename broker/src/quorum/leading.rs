@@ -1,0 +1,242 @@
+//! What the quorum's leader does beside deciding: it forms the cluster's first record, listens for signs of life, and
+//! fences brokers that give none.
+//!
+//! Owns the duties of one leader, begun anew with every term. Leaves deciding to `proposer.rs` and `metadata/`, expiry to
+//! `sessions.rs`.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ::admin::control as pb;
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::ReadPolicy;
+use protocol::ids::NodeId;
+
+use super::handle::Handle;
+use super::members::Members;
+use super::raft::Proposal;
+use super::sessions::Sessions;
+use crate::metadata::{Request, record};
+use crate::rt::control::net::Stream;
+use crate::rt::control::sync::mpsc;
+use crate::rt::control::{self, ControlTask};
+use crate::rt::{now, wall_ms};
+
+/// How often sessions are looked at.
+const SWEEP: Duration = Duration::from_millis(100);
+/// A change that fences or unfences must be through by then, or is begun again.
+const FENCE_WITHIN: Duration = Duration::from_secs(5);
+/// A broker whose connection broke is connected to once, for so long.
+const RECONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// Broken connections not yet looked at.
+const LOST_LEN: usize = 256;
+
+/// A broker's connection ended: node and broker epoch.
+pub(super) type Lost = (NodeId, i64);
+
+/// The leader's duties of this broker; idle while another leads.
+#[derive(Clone)]
+pub(super) struct Leading(Arc<Shared>);
+
+struct Shared {
+    members: Members,
+    handle: Handle,
+    session_timeout: Duration,
+    term: Mutex<Option<Term>>,
+    lost: mpsc::Sender<Lost>,
+}
+
+/// One term in which this broker leads and knows everything that earlier leaders committed.
+struct Term {
+    number: u64,
+    sessions: Sessions,
+    /// Nodes whose fencing or unfencing is being decided.
+    changing: BTreeSet<NodeId>,
+}
+
+impl Leading {
+    /// Not leading yet. The receiver is for [`Leading::watch_lost`].
+    pub(super) fn new(
+        members: Members,
+        handle: Handle,
+        session_timeout: Duration,
+    ) -> (Leading, mpsc::Receiver<Lost>) {
+        let (lost, losses) = mpsc::channel(LOST_LEN);
+        let shared = Shared {
+            members,
+            handle,
+            session_timeout,
+            term: Mutex::default(),
+            lost,
+        };
+        (Leading(Arc::new(shared)), losses)
+    }
+
+    fn term<T>(&self, with: impl FnOnce(&mut Option<Term>) -> T) -> T {
+        with(&mut self.0.term.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where the end of a broker's connection is told. A full channel loses it: the session will expire.
+    pub(super) fn lost(&self) -> mpsc::Sender<Lost> {
+        self.0.lost.clone()
+    }
+
+    /// Begins and ends terms. Runs as long as the quorum.
+    pub(super) async fn run(self) {
+        let mut metrics = self.0.members.raft.metrics();
+        loop {
+            let mine = self.0.members.leads();
+            let number = metrics.borrow_watched().current_term;
+            let begun = self.term(|term| term.as_ref().map(|term| term.number));
+            if !mine {
+                self.term(|term| *term = None);
+            } else if begun != Some(number) {
+                self.term(|term| *term = None);
+                match self.begin().await {
+                    Ok(()) => {
+                        tracing::info!(term = number, "this broker leads the metadata quorum");
+                        let sessions = Sessions::new(self.0.session_timeout);
+                        let changing = BTreeSet::new();
+                        self.term(|term| {
+                            *term = Some(Term {
+                                number,
+                                sessions,
+                                changing,
+                            })
+                        });
+                    }
+                    Err(why) => {
+                        tracing::info!(term = number, why, "leading the metadata quorum did not begin");
+                        control::sleep(SWEEP).await;
+                        continue;
+                    }
+                }
+            }
+            let leads = self.term(|term| term.is_some());
+            if leads {
+                self.sweep();
+                // A term that ends is noticed at the next sweep: what it decides meanwhile is not committed.
+                control::sleep(SWEEP).await;
+            } else if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Catches up, and writes the cluster's first record where there is none.
+    async fn begin(&self) -> Result<(), String> {
+        let raft = &self.0.members.raft;
+        let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let linearizer = linearizer.map_err(|error| error.to_string())?;
+        linearizer
+            .await_ready(raft)
+            .await
+            .map_err(|error| error.to_string())?;
+        if !self.0.handle.image().cluster_id.is_empty() {
+            return Ok(());
+        }
+        let formed = record::Formed {
+            cluster_id: self.0.members.peers.cluster_id().clone(),
+            formed_at_ms: wall_ms(),
+        };
+        let proposal = Proposal {
+            records: Arc::new(vec![formed.into()]),
+        };
+        raft.client_write(proposal)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string())
+    }
+
+    fn sweep(&self) {
+        let image = self.0.handle.image();
+        let expired = self.term(|term| match term {
+            Some(term) => term.sessions.expired(&image, now()),
+            None => Vec::new(),
+        });
+        for (node, epoch) in expired {
+            let timeout = self.0.session_timeout;
+            tracing::warn!(%node, epoch, ?timeout, "broker was not heard of for a whole session; it is fenced");
+            self.fence(node, epoch, true);
+        }
+    }
+
+    /// Decides that in a task of its own, once at a time per node.
+    fn fence(&self, node: NodeId, epoch: i64, fenced: bool) {
+        let begins = self.term(|term| term.as_mut().is_some_and(|term| term.changing.insert(node)));
+        if !begins {
+            return;
+        }
+        let leading = self.clone();
+        control::spawn(async move {
+            let request = Request::FenceBroker {
+                node,
+                epoch: Some(epoch),
+                fenced,
+            };
+            if let Err(refused) = leading.0.handle.request_here(request, FENCE_WITHIN).await {
+                tracing::warn!(%node, epoch, fenced, %refused, "fencing was not decided; it is tried again");
+            }
+            leading.term(|term| term.as_mut().map(|term| term.changing.remove(&node)));
+        });
+    }
+
+    /// A broker lives. `applied`: what all of its cores have installed.
+    pub(super) fn heartbeat(
+        &self,
+        node: NodeId,
+        epoch: i64,
+        applied: u64,
+        stopping: bool,
+    ) -> pb::HeartbeatReply {
+        let mut reply = pb::HeartbeatReply::default();
+        let leads = self.term(|term| match term {
+            Some(term) => {
+                term.sessions.heard(node, epoch, now());
+                true
+            }
+            None => false,
+        });
+        if !leads {
+            reply.not_leader = true;
+            return reply;
+        }
+        let image = self.0.handle.image();
+        let Some(broker) = image.broker(node).filter(|broker| broker.epoch == epoch) else {
+            reply.stale_epoch = true;
+            return reply;
+        };
+        reply.fenced = broker.fenced;
+        // Its own registration must be known to its cores before anybody sends it clients.
+        if broker.fenced && !stopping && i64::try_from(applied).is_ok_and(|applied| applied >= epoch) {
+            self.fence(node, epoch, false);
+        }
+        reply
+    }
+
+    /// Looks after brokers whose connection broke: one that cannot be connected to again is fenced at once.
+    pub(super) async fn watch_lost(self, mut losses: mpsc::Receiver<Lost>) {
+        while let Some((node, epoch)) = losses.recv().await {
+            let image = self.0.handle.image();
+            let serves = image
+                .broker(node)
+                .is_some_and(|broker| broker.epoch == epoch && !broker.fenced);
+            let leads = self.term(|term| term.is_some());
+            let Some(address) = self.0.members.address(node.0).filter(|_| serves && leads) else {
+                continue;
+            };
+            let leading = self.clone();
+            let _: ControlTask<()> = control::spawn(async move {
+                let connected = control::timeout(RECONNECT_WITHIN, Stream::connect(&address)).await;
+                if let Ok(Err(error)) = connected
+                    && error.kind() == io::ErrorKind::ConnectionRefused
+                {
+                    tracing::warn!(%node, epoch, address, "broker's connection broke and nobody listens there; it is fenced");
+                    leading.fence(node, epoch, true);
+                }
+            });
+        }
+    }
+}

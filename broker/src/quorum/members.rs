@@ -1,0 +1,52 @@
+//! Who is in the quorum and where, as this broker's Raft knows it now.
+
+use openraft::async_runtime::WatchReceiver;
+
+use super::peers::Peers;
+use super::raft::{Raft, RaftMetrics};
+use super::types::Voter;
+
+/// This broker's view of the membership. Clones share it.
+#[derive(Clone)]
+pub(super) struct Members {
+    pub(super) raft: Raft,
+    pub(super) peers: Peers,
+}
+
+impl Members {
+    fn look<T>(&self, look: impl FnOnce(&RaftMetrics) -> T) -> T {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        look(&metrics)
+    }
+
+    /// Who leads, and its control address.
+    pub(super) fn leader(&self) -> Option<(Voter, String)> {
+        self.look(|metrics| {
+            let leader = metrics.current_leader?;
+            let membership = metrics.membership_config.membership();
+            let address = membership.get_node(&leader).map(|address| address.0.clone());
+            Some((leader, address.unwrap_or_default()))
+        })
+    }
+
+    /// Whether this broker leads. It may have been deposed without knowing.
+    pub(super) fn leads(&self) -> bool {
+        self.leader()
+            .is_some_and(|(leader, _)| leader == self.peers.here())
+    }
+
+    /// Whether the membership names this voter, with a vote or without.
+    pub(super) fn knows(&self, voter: Voter) -> bool {
+        self.look(|metrics| metrics.membership_config.membership().get_node(&voter).is_some())
+    }
+
+    /// Control address of a node, whatever its directory.
+    pub(super) fn address(&self, node: i32) -> Option<String> {
+        self.look(|metrics| {
+            let membership = metrics.membership_config.membership();
+            let found = membership.nodes().filter(|(voter, _)| voter.node == node);
+            found.last().map(|(_, address)| address.0.clone())
+        })
+    }
+}

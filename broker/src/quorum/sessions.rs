@@ -1,0 +1,97 @@
+//! Which brokers the quorum's leader has heard of lately. Soft state of one term of one leader: a new leader gives every
+//! broker a whole session before it fences anybody.
+//!
+//! Pure: the clock comes in. Leaves fencing to `leading.rs`, what that means to `metadata/`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::ids::NodeId;
+
+use crate::metadata::MetadataImage;
+use crate::rt::Instant;
+
+/// Sessions of the brokers, by node.
+pub(super) struct Sessions {
+    timeout: Duration,
+    brokers: BTreeMap<NodeId, Session>,
+}
+
+struct Session {
+    epoch: i64,
+    ends: Instant,
+}
+
+impl Sessions {
+    /// Nobody was heard of yet. `timeout`: `broker.session.timeout.ms`.
+    pub(super) fn new(timeout: Duration) -> Sessions {
+        Sessions {
+            timeout,
+            brokers: BTreeMap::new(),
+        }
+    }
+
+    /// A sign of life of this incarnation.
+    pub(super) fn heard(&mut self, node: NodeId, epoch: i64, now: Instant) {
+        let ends = now + self.timeout;
+        let session = self.brokers.entry(node).or_insert(Session { epoch, ends });
+        if epoch >= session.epoch {
+            *session = Session { epoch, ends };
+        }
+    }
+
+    /// Brokers that serve and whose session is over, with the epoch to fence. Brokers never heard of begin one now.
+    pub(super) fn expired(&mut self, image: &MetadataImage, now: Instant) -> Vec<(NodeId, i64)> {
+        self.brokers.retain(|node, _| image.broker(*node).is_some());
+        let mut expired = Vec::new();
+        for broker in image.brokers.values().filter(|broker| !broker.fenced) {
+            let fresh = Session {
+                epoch: broker.epoch,
+                ends: now + self.timeout,
+            };
+            let session = self.brokers.entry(broker.node).or_insert(fresh);
+            if session.epoch < broker.epoch {
+                *session = Session {
+                    epoch: broker.epoch,
+                    ends: now + self.timeout,
+                };
+            }
+            if session.ends <= now {
+                expired.push((broker.node, broker.epoch));
+            }
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::fixtures;
+    use crate::rt;
+
+    #[test]
+    fn a_broker_nobody_hears_of_expires_after_one_whole_session() {
+        let image = fixtures::image(3);
+        let epoch = |node: i32| image.broker(NodeId(node)).unwrap().epoch;
+        let (begin, timeout) = (rt::now(), Duration::from_secs(3));
+        let mut sessions = Sessions::new(timeout);
+        assert!(sessions.expired(&image, begin).is_empty(), "a new leader waits");
+        sessions.heard(NodeId(1), epoch(1), begin + Duration::from_secs(2));
+        let expired = sessions.expired(&image, begin + timeout);
+        assert_eq!(expired, [(NodeId(0), epoch(0)), (NodeId(2), epoch(2))]);
+        let expired = sessions.expired(&image, begin + Duration::from_secs(5));
+        assert_eq!(expired.len(), 3);
+    }
+
+    #[test]
+    fn an_earlier_incarnation_does_not_keep_a_later_one_alive() {
+        let image = fixtures::image(1);
+        let epoch = image.broker(NodeId(0)).unwrap().epoch;
+        let (begin, timeout) = (rt::now(), Duration::from_secs(3));
+        let mut sessions = Sessions::new(timeout);
+        sessions.heard(NodeId(0), epoch, begin);
+        sessions.heard(NodeId(0), epoch - 1, begin + Duration::from_secs(2));
+        assert_eq!(sessions.expired(&image, begin + timeout), [(NodeId(0), epoch)]);
+    }
+}
