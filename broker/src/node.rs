@@ -96,6 +96,10 @@ pub(crate) struct Identity {
     incarnation_id: [u8; 16],
     /// No directory speaks of an earlier life.
     may_form: bool,
+    /// The process before this one left its directories in order.
+    clean_shutdown: bool,
+    /// Cores of the data plane.
+    shards: u16,
 }
 
 /// A running broker. Stop it; a dropped one runs on.
@@ -212,15 +216,17 @@ impl Node {
         for note in &dirs.notes {
             tracing::info!("{note}");
         }
+        let found = dirs::look(&disk, dirs.dirs.iter().map(|dir| dir.path.as_path()));
+        let found = found.map_err(failed("look through the log directories"))?;
         let identity = Identity {
             node: dirs.node_id,
             cluster_id: dirs.cluster_id.clone(),
             directory_id: dirs.dirs[0].directory_id,
             incarnation_id: rt::random_uuid(),
             may_form: dirs.may_form,
+            clean_shutdown: found.clean,
+            shards: plan.shards,
         };
-        let found = dirs::look(&disk, dirs.dirs.iter().map(|dir| dir.path.as_path()));
-        let found = found.map_err(failed("look through the log directories"))?;
         let checkpoints = found.checkpoints.clone();
         health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);

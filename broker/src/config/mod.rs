@@ -120,6 +120,10 @@ pub struct TopicOptions {
     pub default_replication_factor: i16,
     /// `min.insync.replicas`.
     pub min_insync_replicas: i32,
+    /// `unclean.leader.election.enable`.
+    pub unclean_election: bool,
+    /// `flush.policy` is sync.
+    pub flush_synced: bool,
     /// `auto.create.topics.enable`.
     pub auto_create: bool,
     /// `delete.topic.enable`.
@@ -392,6 +396,8 @@ fn topics(values: &Values<'_>) -> TopicOptions {
         num_partitions: values.int("num.partitions"),
         default_replication_factor: values.short("default.replication.factor"),
         min_insync_replicas: values.int("min.insync.replicas"),
+        unclean_election: values.flag("unclean.leader.election.enable"),
+        flush_synced: values.0.text("flush.policy") != Some("async"),
         auto_create: values.flag("auto.create.topics.enable"),
         delete_enable: values.flag("delete.topic.enable"),
     }

@@ -22,7 +22,7 @@ impl Places {
         let usable = |fenced_too: bool| -> Vec<(NodeId, Option<Arc<str>>)> {
             let brokers = image.brokers.values();
             brokers
-                .filter(|broker| fenced_too || !broker.fenced)
+                .filter(|broker| fenced_too || broker.serves())
                 .map(|broker| (broker.node, broker.rack.clone()))
                 .collect()
         };
@@ -157,6 +157,7 @@ mod tests {
         let fenced = crate::metadata::record::BrokerFenced {
             node: NodeId(1),
             fenced: true,
+            stopping: false,
         };
         image.apply_all(&[fenced.into()]);
         assert_eq!(Places::of(&image, 2).len(), 2);

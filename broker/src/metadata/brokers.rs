@@ -1,20 +1,21 @@
-//! Brokers come, move and go: registration with an incarnation id, fencing, new advertised addresses.
+//! Brokers come, move and go: registration with an incarnation id, fencing, controlled shutdown, new advertised addresses.
 //!
-//! Owns what these changes mean for the partitions a broker leads. Leaves when to register and whom to fence to
-//! `quorum/liveness.rs`.
+//! Owns who is a member. Leaves what that means for one partition to `isr.rs`, when to register and whom to fence to
+//! `quorum/`.
 
 use protocol::error_code::ErrorCode;
-use protocol::ids::{NodeId, TopicId};
+use protocol::ids::NodeId;
 
-use super::image::{Broker, PartitionImage, changed_record};
+use super::image::{Broker, PartitionImage};
+use super::isr::{self, Gone, Policy};
 use super::{
-    Endpoint, ItemError, MetadataImage, Outcome, Record, Registered, Registration, Reply, Updated, election,
-    record,
+    Defaults, Endpoint, ItemError, MetadataImage, Outcome, Record, Registered, Registration, Reply, Updated,
+    election, record,
 };
 
 /// A broker starts. The same incarnation asked twice is answered twice and written once (a retry after a lost answer);
 /// another incarnation means that the process before it is gone, and everything it led gets a new leader epoch.
-pub(super) fn register(image: &MetadataImage, new: &Registration) -> Outcome {
+pub(super) fn register(image: &MetadataImage, defaults: &Defaults, new: &Registration) -> Outcome {
     let refuse = |code, message: String| Outcome {
         records: Vec::new(),
         reply: Reply::RegisterBroker(Err(ItemError::new(code, message))),
@@ -58,20 +59,68 @@ pub(super) fn register(image: &MetadataImage, new: &Registration) -> Outcome {
             rack: new.rack.clone(),
             fenced: new.fenced,
             listeners: new.listeners.clone(),
+            replication: new.replication.clone(),
+            shards: new.shards,
         }
         .into(),
     ];
-    records.extend(reelect(image, new.node, !new.fenced));
+    let gone = match known {
+        Some(known) if known.directory_id != new.directory_id => Gone::Emptied,
+        Some(_) if !new.clean_shutdown => Gone::Unclean,
+        _ => Gone::Away,
+    };
+    records.extend(isr::each_of(image, defaults, new.node, |partition, policy| {
+        another_process(image, partition, new, gone, policy)
+    }));
     Outcome {
         records,
         reply: Reply::RegisterBroker(Ok(Registered { epoch })),
     }
 }
 
+/// A partition after another process came up where a replica of it is.
+fn another_process(
+    image: &MetadataImage,
+    partition: &PartitionImage,
+    new: &Registration,
+    gone: Gone,
+    policy: Policy,
+) -> Option<PartitionImage> {
+    let serves = |other: NodeId| other != new.node && image.serves(other);
+    let after = isr::without(partition, new.node, gone, policy, serves);
+    if new.fenced {
+        return after;
+    }
+    // It serves at once: what nobody else leads, it leads in a new epoch.
+    let mut healed = after.unwrap_or_else(|| partition.clone());
+    if healed.leader.is_none() {
+        let serves = |other: NodeId| other == new.node || image.serves(other);
+        let leader = election::elect(&healed, serves, policy.unclean);
+        let again = partition.leader == Some(new.node);
+        if leader.is_some() {
+            // The step without a leader is never seen: one new epoch for both.
+            let from = if again { partition } else { &healed };
+            let (isr, elr) = (healed.isr.clone(), healed.elr.clone());
+            healed = PartitionImage {
+                isr,
+                elr,
+                ..from.clone()
+            };
+            healed = election::with_leader(&healed, leader);
+        }
+    }
+    (healed != *partition).then_some(healed)
+}
+
 /// A broker may serve from now on, or may not.
-pub(super) fn fence(image: &MetadataImage, node: NodeId, epoch: Option<i64>, fenced: bool) -> Outcome {
-    let meant = |broker: &&std::sync::Arc<Broker>| epoch.is_none_or(|epoch| epoch == broker.epoch);
-    let Some(broker) = image.broker(node).filter(meant) else {
+pub(super) fn fence(
+    image: &MetadataImage,
+    defaults: &Defaults,
+    node: NodeId,
+    epoch: Option<i64>,
+    fenced: bool,
+) -> Outcome {
+    let Some(broker) = meant(image, node, epoch) else {
         return Outcome {
             records: Vec::new(),
             reply: Reply::FenceBroker(Err(not_registered(node))),
@@ -79,13 +128,112 @@ pub(super) fn fence(image: &MetadataImage, node: NodeId, epoch: Option<i64>, fen
     };
     let mut records = Vec::new();
     if broker.fenced != fenced {
-        records.push(record::BrokerFenced { node, fenced }.into());
-        records.extend(reelect(image, node, !fenced));
+        let stopping = broker.stopping && fenced;
+        records.push(
+            record::BrokerFenced {
+                node,
+                fenced,
+                stopping,
+            }
+            .into(),
+        );
+        records.extend(isr::each_of(
+            image,
+            defaults,
+            node,
+            |partition, policy| match fenced {
+                true => isr::without(partition, node, Gone::Away, policy, |other| image.serves(other)),
+                false => isr::with(partition, node, policy, |other| {
+                    other == node || image.serves(other)
+                }),
+            },
+        ));
     }
     Outcome {
         records,
         reply: Reply::FenceBroker(Ok(())),
     }
+}
+
+/// A broker is about to stop. What nobody else can lead it goes on leading until it is gone.
+pub(super) fn shut_down(image: &MetadataImage, defaults: &Defaults, node: NodeId, epoch: i64) -> Outcome {
+    let Some(broker) = meant(image, node, Some(epoch)) else {
+        return Outcome {
+            records: Vec::new(),
+            reply: Reply::ControlledShutdown(Err(not_registered(node))),
+        };
+    };
+    let mut records: Vec<Record> = Vec::new();
+    if !broker.stopping {
+        let stopping = record::BrokerFenced {
+            node,
+            fenced: broker.fenced,
+            stopping: true,
+        };
+        records.push(stopping.into());
+    }
+    let mut still_led = 0;
+    for topic in image.topics.values() {
+        let policy = isr::policy(image, topic, defaults);
+        for (number, partition) in topic.partitions.iter().enumerate() {
+            let Some(moved) = moved_off(image, partition, node, policy) else {
+                still_led += u64::from(partition.leader == Some(node));
+                continue;
+            };
+            records.push(super::image::changed_record(topic.id, number as i32, &moved).into());
+        }
+    }
+    Outcome {
+        records,
+        reply: Reply::ControlledShutdown(Ok(still_led)),
+    }
+}
+
+/// None where `node` has nothing to give up, or is the only one that can lead.
+fn moved_off(
+    image: &MetadataImage,
+    partition: &PartitionImage,
+    node: NodeId,
+    policy: Policy,
+) -> Option<PartitionImage> {
+    let others_serve = partition
+        .isr
+        .iter()
+        .any(|other| *other != node && image.serves(*other));
+    if !others_serve {
+        return None;
+    }
+    isr::without(partition, node, Gone::Away, policy, |other| image.serves(other))
+}
+
+/// A broker that is gone for good. It must be fenced; replicas it held stay named until they are reassigned.
+pub(super) fn unregister(image: &MetadataImage, node: NodeId) -> Outcome {
+    let refuse = |code, message: String| Outcome {
+        records: Vec::new(),
+        reply: Reply::UnregisterBroker(Err(ItemError::new(code, message))),
+    };
+    let Some(broker) = image.broker(node) else {
+        return refuse(
+            ErrorCode::BrokerIdNotRegistered,
+            format!("broker {node} is not registered"),
+        );
+    };
+    if !broker.fenced {
+        return refuse(
+            ErrorCode::InvalidRequest,
+            format!("broker {node} is alive; stop it before it is unregistered"),
+        );
+    }
+    Outcome {
+        records: vec![record::BrokerRemoved { node }.into()],
+        reply: Reply::UnregisterBroker(Ok(())),
+    }
+}
+
+/// The broker of that epoch, or of any.
+fn meant(image: &MetadataImage, node: NodeId, epoch: Option<i64>) -> Option<&Broker> {
+    let broker = image.broker(node)?;
+    epoch.is_none_or(|epoch| epoch == broker.epoch).then_some(broker)
 }
 
 /// New advertised addresses, by listener name.
@@ -131,46 +279,6 @@ pub(super) fn update_listeners(image: &MetadataImage, node: NodeId, changes: &[E
     }
 }
 
-/// What changes for partitions when `node` is a new process that is (not) able to lead: those it led get a leader in a
-/// new epoch, those without a leader may get one. One pass over all partitions: this happens once per process start.
-fn reelect(image: &MetadataImage, node: NodeId, able: bool) -> Vec<Record> {
-    let alive = |other: NodeId| {
-        if other == node {
-            able
-        } else {
-            image.broker(other).is_some_and(|broker| !broker.fenced)
-        }
-    };
-    let mut records = Vec::new();
-    for topic in image.topics.values() {
-        for (number, partition) in topic.partitions.iter().enumerate() {
-            if let Some(record) = reelect_one(topic.id, number as i32, partition, node, &alive) {
-                records.push(record);
-            }
-        }
-    }
-    records
-}
-
-fn reelect_one(
-    topic: TopicId,
-    number: i32,
-    partition: &PartitionImage,
-    node: NodeId,
-    alive: &impl Fn(NodeId) -> bool,
-) -> Option<Record> {
-    let touched = partition.leader == Some(node) || partition.leader.is_none();
-    if !touched {
-        return None;
-    }
-    let leader = election::elect(partition, alive, false);
-    if leader.is_none() && partition.leader.is_none() {
-        return None;
-    }
-    let changed = election::with_leader(partition, leader);
-    Some(changed_record(topic, number, &changed).into())
-}
-
 fn not_registered(node: NodeId) -> ItemError {
     ItemError::new(
         ErrorCode::BrokerIdNotRegistered,
@@ -193,6 +301,9 @@ mod tests {
             rack: None,
             fenced: false,
             listeners: vec![endpoint("PLAINTEXT", "localhost", 9092)],
+            replication: None,
+            shards: 1,
+            clean_shutdown: false,
         }
     }
 

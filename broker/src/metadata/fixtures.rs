@@ -28,6 +28,8 @@ pub(crate) fn broker(node: i32) -> Record {
         rack: Some(["a", "b", "c"][node as usize % 3].into()),
         fenced: false,
         listeners: vec![endpoint("PLAINTEXT", &format!("broker-{node}"), 9092)],
+        replication: None,
+        shards: 1,
     }
     .into()
 }
@@ -68,7 +70,7 @@ pub(crate) fn decided(image: &MetadataImage, request: &Request) -> Outcome {
         fresh_id: &mut fresh_id,
         defaults: &Defaults {
             partitions: 3,
-            replication_factor: 1,
+            ..Defaults::default()
         },
     };
     decide(image, &mut given, request)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, Vector};
 use protocol::ids::{LeaderEpoch, NodeId, TopicId};
 
-use super::record::{self, Endpoint, Record};
+use super::record::{self, Address, Endpoint, Record};
 
 /// A record that does not fit the image: the log was written by a broken broker, or damaged. Nothing can be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,9 +44,20 @@ pub struct Broker {
     pub listeners: Vec<Endpoint>,
     pub rack: Option<Arc<str>>,
     pub fenced: bool,
+    /// It is shutting down in order.
+    pub stopping: bool,
+    /// Where other brokers replicate from it.
+    pub replication: Option<Address>,
+    /// Cores of its data plane; 0: unknown.
+    pub shards: u16,
 }
 
 impl Broker {
+    /// Whether it may lead, and be in sync.
+    pub fn serves(&self) -> bool {
+        !self.fenced && !self.stopping
+    }
+
     /// The advertised address of a listener.
     pub fn endpoint(&self, listener: &str) -> Option<&Endpoint> {
         self.listeners.iter().find(|endpoint| &*endpoint.name == listener)
@@ -175,6 +186,11 @@ impl MetadataImage {
             .map(String::as_str)
     }
 
+    /// Whether a broker may lead, and be in sync.
+    pub fn serves(&self, node: NodeId) -> bool {
+        self.broker(node).is_some_and(|broker| broker.serves())
+    }
+
     /// The name that stands in the way of `name`: the same but for `.` and `_`.
     pub fn collision(&self, name: &str) -> Option<&Arc<str>> {
         self.collisions.get(canonical(name)?.as_str())
@@ -223,7 +239,9 @@ impl MetadataImage {
                 Ok(())
             }
             Record::BrokerFenced(change) => {
-                self.broker_mut(change.node)?.fenced = change.fenced;
+                let broker = self.broker_mut(change.node)?;
+                broker.fenced = change.fenced;
+                broker.stopping = change.stopping;
                 Ok(())
             }
             Record::BrokerRemoved(removed) => match self.brokers.remove(&removed.node) {
@@ -267,6 +285,9 @@ impl MetadataImage {
             listeners: broker.listeners.clone(),
             rack: broker.rack.clone(),
             fenced: broker.fenced,
+            stopping: false,
+            replication: broker.replication.clone(),
+            shards: broker.shards,
         };
         self.brokers.insert(broker.node, Arc::new(broker));
     }
@@ -376,7 +397,10 @@ impl MetadataImage {
                 next: self.next_producer_id,
             })
         });
-        let brokers = self.brokers.values().map(|broker| broker_record(broker));
+        let brokers = self
+            .brokers
+            .values()
+            .flat_map(|broker| std::iter::once(broker_record(broker)).chain(stopping_record(broker)));
         let configs = self.broker_configs.iter().flat_map(|(node, level)| {
             level.iter().map(|(name, value)| {
                 Record::from(record::BrokerConfig {
@@ -405,8 +429,20 @@ fn broker_record(broker: &Broker) -> Record {
         rack: broker.rack.clone(),
         fenced: broker.fenced,
         listeners: broker.listeners.clone(),
+        replication: broker.replication.clone(),
+        shards: broker.shards,
     }
     .into()
+}
+
+/// A registration begins as not stopping, so a snapshot says it beside.
+fn stopping_record(broker: &Broker) -> Option<Record> {
+    let stopping = record::BrokerFenced {
+        node: broker.node,
+        fenced: broker.fenced,
+        stopping: true,
+    };
+    broker.stopping.then(|| stopping.into())
 }
 
 fn topic_records(topic: &TopicImage) -> impl Iterator<Item = Record> + '_ {

@@ -14,6 +14,7 @@ mod election;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod image;
+mod isr;
 mod partitions;
 mod producer_ids;
 pub mod record;
@@ -25,12 +26,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use protocol::error_code::ErrorCode;
-use protocol::ids::{NodeId, ProducerId, TopicId};
+use protocol::ids::{LeaderEpoch, NodeId, ProducerId, TopicId, TopicPartition};
 use serde::{Deserialize, Serialize};
 
 pub use image::{Broker, ImageDiff, MetadataImage, PartitionImage, TopicImage, is_internal};
 pub use producer_ids::BLOCK_LEN;
-pub use record::{Endpoint, Record};
+pub use record::{Address, Endpoint, Record};
 pub use stopping::{BlockingPartition, Stopping, stopping};
 
 /// What a decision may know beside the image: nothing here is read from a clock or a dice inside.
@@ -42,11 +43,19 @@ pub struct Given<'a> {
     pub defaults: &'a Defaults,
 }
 
-/// What a topic gets that does not say otherwise (`num.partitions`, `default.replication.factor`).
+/// What a topic gets that does not say otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
+    /// `num.partitions`.
     pub partitions: i32,
+    /// `default.replication.factor`.
     pub replication_factor: i16,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: usize,
+    /// `unclean.leader.election.enable`.
+    pub unclean_election: bool,
+    /// `flush.policy` is sync.
+    pub flush_synced: bool,
 }
 
 impl Default for Defaults {
@@ -54,6 +63,9 @@ impl Default for Defaults {
         Defaults {
             partitions: 1,
             replication_factor: 1,
+            min_insync_replicas: 1,
+            unclean_election: false,
+            flush_synced: true,
         }
     }
 }
@@ -103,6 +115,21 @@ pub enum Request {
         epoch: Option<i64>,
         fenced: bool,
     },
+    /// A broker is about to stop: its leaderships move, it leaves the in-sync sets.
+    ControlledShutdown {
+        node: NodeId,
+        epoch: i64,
+    },
+    /// A broker that is gone for good leaves the cluster.
+    UnregisterBroker {
+        node: NodeId,
+    },
+    /// The leaders on `node` ask for other in-sync sets.
+    AlterPartition {
+        node: NodeId,
+        broker_epoch: i64,
+        changes: Vec<IsrChange>,
+    },
     /// New advertised addresses of a running broker, by listener name; listeners not named keep theirs.
     UpdateListeners {
         node: NodeId,
@@ -126,6 +153,10 @@ pub enum Reply {
     AllocateProducerIds(Result<ProducerIdBlock, ItemError>),
     RegisterBroker(Result<Registered, ItemError>),
     FenceBroker(Result<(), ItemError>),
+    /// Partitions it still leads, because nobody else can.
+    ControlledShutdown(Result<u64, ItemError>),
+    UnregisterBroker(Result<(), ItemError>),
+    AlterPartition(Result<Vec<Result<PartitionState, ItemError>>, ItemError>),
     UpdateListeners(Result<Updated<Vec<Endpoint>>, ItemError>),
     SetDynamicConfigs(Result<Updated<BTreeMap<String, String>>, ItemError>),
 }
@@ -245,6 +276,27 @@ pub struct ProducerIdBlock {
     pub len: i64,
 }
 
+/// AlterPartition: the in-sync set a leader wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IsrChange {
+    pub partition: TopicPartition,
+    /// Under which it leads.
+    pub leader_epoch: LeaderEpoch,
+    /// That the change is made from.
+    pub partition_epoch: i32,
+    /// Members with the broker epoch that the leader knows them in (KIP-903).
+    pub isr: Vec<(NodeId, i64)>,
+}
+
+/// AlterPartition: the partition afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionState {
+    pub leader: Option<NodeId>,
+    pub leader_epoch: LeaderEpoch,
+    pub isr: Vec<NodeId>,
+    pub partition_epoch: i32,
+}
+
 /// A broker that starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -259,6 +311,12 @@ pub struct Registration {
     pub fenced: bool,
     /// Advertised addresses.
     pub listeners: Vec<Endpoint>,
+    /// Where other brokers replicate from it; none where there are none.
+    pub replication: Option<Address>,
+    /// Cores of its data plane.
+    pub shards: u16,
+    /// The process before it ended in order: nothing it was told to keep can be missing, whatever `flush.policy` says.
+    pub clean_shutdown: bool,
 }
 
 /// RegisterBroker: the broker's place in the cluster.
@@ -299,8 +357,19 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
             validate_only,
         } => configs::alter(image, resources, *validate_only),
         Request::AllocateProducerIds { node } => producer_ids::allocate(image, *node),
-        Request::RegisterBroker(registration) => brokers::register(image, registration),
-        Request::FenceBroker { node, epoch, fenced } => brokers::fence(image, *node, *epoch, *fenced),
+        Request::RegisterBroker(registration) => brokers::register(image, given.defaults, registration),
+        Request::FenceBroker { node, epoch, fenced } => {
+            brokers::fence(image, given.defaults, *node, *epoch, *fenced)
+        }
+        Request::ControlledShutdown { node, epoch } => {
+            brokers::shut_down(image, given.defaults, *node, *epoch)
+        }
+        Request::UnregisterBroker { node } => brokers::unregister(image, *node),
+        Request::AlterPartition {
+            node,
+            broker_epoch,
+            changes,
+        } => isr::alter(image, given.defaults, *node, *broker_epoch, changes),
         Request::UpdateListeners { node, listeners } => brokers::update_listeners(image, *node, listeners),
         Request::SetDynamicConfigs { node, set, unset } => configs::set_dynamic(image, *node, set, unset),
     }

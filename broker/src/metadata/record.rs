@@ -54,6 +54,13 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+/// A host and a port, for other brokers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Address {
+    pub host: Arc<str>,
+    pub port: u16,
+}
+
 /// Why a field could not be read.
 enum FieldError {
     Short,
@@ -193,13 +200,28 @@ impl Field for Endpoint {
     }
 }
 
-/// The list: number, version, name, fields. Everything else about records is derived from it.
+impl Field for Address {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.host.write(out);
+        self.port.write(out);
+    }
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FieldError> {
+        Ok(Address {
+            host: Field::read(fields)?,
+            port: Field::read(fields)?,
+        })
+    }
+}
+
+/// The list: number, version, name, fields. After `since n` are the fields that version n of the record brought; in an
+/// older one they have their defaults. Everything else about records is derived from it.
 macro_rules! records {
     ($($(#[$doc:meta])* $number:literal v $version:literal $name:ident {
         $($(#[$field_doc:meta])* $field:ident: $kind:ty,)*
-    })*) => {
+    } $(since $since:literal { $($(#[$later_doc:meta])* $later:ident: $later_kind:ty,)* })*)*) => {
         $($(#[$doc])* #[derive(Debug, Clone, PartialEq, Eq)] pub struct $name {
             $($(#[$field_doc])* pub $field: $kind,)*
+            $($($(#[$later_doc])* pub $later: $later_kind,)*)*
         }
 
         impl From<$name> for Record {
@@ -225,6 +247,7 @@ macro_rules! records {
                     $(Record::$name(record) => {
                         let start = begin($number, $version, out);
                         $(record.$field.write(out);)*
+                        $($(record.$later.write(out);)*)*
                         finish(start, out);
                     })*
                 }
@@ -237,7 +260,10 @@ macro_rules! records {
                     $($number => {
                         let name = stringify!($name);
                         let mut fields = head.fields(name, $version)?;
-                        let record = (|| Ok($name { $($field: Field::read(&mut fields)?,)* }))();
+                        let record = (|| Ok($name {
+                            $($field: Field::read(&mut fields)?,)*
+                            $($($later: later(&mut fields, head.version >= $since)?,)*)*
+                        }))();
                         whole(name, record, &fields).map(Record::$name)
                     })*
                     unknown => Err(RecordError::UnknownType(unknown)),
@@ -254,7 +280,7 @@ records! {
         formed_at_ms: i64,
     }
     /// A broker started: whoever held this node id before is gone.
-    2 v 1 BrokerRegistered {
+    2 v 2 BrokerRegistered {
         node: NodeId,
         /// Above every epoch this node id had before.
         epoch: i64,
@@ -265,6 +291,11 @@ records! {
         rack: Option<Arc<str>>,
         fenced: bool,
         listeners: Vec<Endpoint>,
+    } since 2 {
+        /// Where its replicas' leaders and followers reach it; none for a broker that is its whole cluster.
+        replication: Option<Address>,
+        /// Cores of its data plane; 0 where nobody said.
+        shards: u16,
     }
     /// The advertised addresses of a running broker changed; the whole new list.
     3 v 1 BrokerListeners {
@@ -272,9 +303,12 @@ records! {
         listeners: Vec<Endpoint>,
     }
     /// A broker may (not) lead and serve.
-    4 v 1 BrokerFenced {
+    4 v 2 BrokerFenced {
         node: NodeId,
         fenced: bool,
+    } since 2 {
+        /// It is shutting down: it gets no leadership and no place any more, and fencing follows.
+        stopping: bool,
     }
     /// A broker left for good.
     5 v 1 BrokerRemoved {
@@ -374,6 +408,11 @@ impl<'a> Head<'a> {
     }
 }
 
+/// A field that the record's version may not have yet.
+fn later<T: Field + Default>(fields: &mut Fields<'_>, there: bool) -> Result<T, FieldError> {
+    if there { T::read(fields) } else { Ok(T::default()) }
+}
+
 /// A record is whole when its fields were readable and nothing is left of its length.
 fn whole<T>(name: &'static str, record: Result<T, FieldError>, rest: &Fields<'_>) -> Result<T, RecordError> {
     match record {
@@ -424,6 +463,11 @@ mod tests {
                 rack: Some("a".into()),
                 fenced: false,
                 listeners: vec![endpoint.clone()],
+                replication: Some(Address {
+                    host: "broker-1".into(),
+                    port: 9647,
+                }),
+                shards: 2,
             }
             .into(),
             BrokerListeners {
@@ -434,6 +478,7 @@ mod tests {
             BrokerFenced {
                 node: NodeId(1),
                 fenced: true,
+                stopping: true,
             }
             .into(),
             BrokerRemoved { node: NodeId(1) }.into(),
@@ -487,6 +532,26 @@ mod tests {
             record.encode(&mut bytes);
         }
         assert_eq!(decode_all(&bytes).unwrap(), samples);
+    }
+
+    #[test]
+    fn an_older_version_lacks_the_later_fields() {
+        let mut bytes = Vec::new();
+        Record::from(BrokerFenced {
+            node: NodeId(1),
+            fenced: true,
+            stopping: true,
+        })
+        .encode(&mut bytes);
+        // As version 1 wrote it: without the last byte.
+        bytes.pop();
+        bytes[2] = 1;
+        bytes[4] -= 1;
+        let older = Record::decode(&mut bytes.as_slice()).unwrap();
+        let Record::BrokerFenced(older) = older else {
+            panic!("{older:?}");
+        };
+        assert!(older.fenced && !older.stopping);
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(super) fn new_partition(
     partition: i32,
     replicas: Vec<NodeId>,
 ) -> Record {
-    let alive = |node: &NodeId| image.broker(*node).is_some_and(|broker| !broker.fenced);
+    let alive = |node: &NodeId| image.serves(*node);
     let serving: Vec<NodeId> = replicas.iter().copied().filter(alive).collect();
     record::PartitionCreated {
         topic,

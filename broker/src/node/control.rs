@@ -72,6 +72,9 @@ impl ControlPlane {
             defaults: Defaults {
                 partitions: config.topics.num_partitions,
                 replication_factor: config.topics.default_replication_factor,
+                min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
+                unclean_election: config.topics.unclean_election,
+                flush_synced: config.topics.flush_synced,
             },
             answer_before_sync,
         };
@@ -109,6 +112,9 @@ impl ControlPlane {
             // Among several, it may serve when the quorum's leader has heard that it knows its own registration.
             fenced: config.cluster.is_some(),
             listeners: advertised_at_start(config, disk, identity.node, bound)?,
+            replication: None,
+            shards: identity.shards,
+            clean_shutdown: identity.clean_shutdown,
         };
         let registered = liveness::register(quorum, &registration).await;
         let epoch = registered.map_err(failed("register with the cluster"))?;

@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub(super) logs: Vec<FoundLog>,
     /// The checkpoint files of each, in the order of `log.dirs`.
     pub(super) checkpoints: Vec<Arc<DirectoryCheckpoints>>,
+    /// All of them were left in order.
+    pub(super) clean: bool,
 }
 
 /// Looks through the directories, takes their clean-shutdown marks away, and removes what an interrupted deletion left.
@@ -26,6 +28,7 @@ pub(super) fn look<'a>(disk: &Disk, dirs: impl Iterator<Item = &'a Path>) -> Res
     let mut found = Found {
         logs: Vec::new(),
         checkpoints: Vec::new(),
+        clean: true,
     };
     for (index, dir) in dirs.enumerate() {
         look_at(disk, index, dir, &mut found).map_err(|error| format!("{}: {error}", dir.display()))?;
@@ -36,6 +39,7 @@ pub(super) fn look<'a>(disk: &Disk, dirs: impl Iterator<Item = &'a Path>) -> Res
 fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(), String> {
     let words = |error: std::io::Error| error.to_string();
     let clean = checkpoint::take_clean_shutdown(disk, dir).map_err(words)?;
+    found.clean &= clean;
     let warn = |error| tracing::warn!(%error, "a checkpoint file is not usable; its logs are recovered from their start");
     let checkpoints = DirectoryCheckpoints::load(disk, dir, warn).map_err(words)?;
     log::clean_leftovers(disk, dir).map_err(|error| error.to_string())?;

@@ -158,6 +158,8 @@ fn repeatable(request: &Request) -> bool {
         request,
         Request::RegisterBroker(_)
             | Request::FenceBroker { .. }
+            | Request::ControlledShutdown { .. }
+            | Request::AlterPartition { .. }
             | Request::UpdateListeners { .. }
             | Request::SetDynamicConfigs { .. }
             | Request::AllocateProducerIds { .. }

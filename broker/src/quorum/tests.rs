@@ -76,6 +76,9 @@ impl World {
                 host: "localhost".into(),
                 port: 9092,
             }],
+            replication: None,
+            shards: 1,
+            clean_shutdown: false,
         };
         let quorum = world.handle();
         world
