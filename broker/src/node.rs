@@ -38,6 +38,7 @@ use crate::rt::control::{Control, ControlHandle};
 use crate::rt::cores::{self, CorePlan};
 use crate::rt::file::Disk;
 use crate::rt::{self, EngineChoice, Executors, Instant, ShardId, doorbell, mesh};
+use crate::shard::partitions::Faults;
 use crate::shard::replicas::{FoundLog, Progress};
 use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement};
 
@@ -61,6 +62,10 @@ pub struct TestSwitches {
     pub open_files: Option<usize>,
     /// Do not end the process when the last log directory failed: it is the test's.
     pub survive_failed_disk: bool,
+    /// Lead without looking whether a follower's history is the leader's.
+    pub skip_epoch_check: bool,
+    /// Follow a new leader by cutting at the high watermark instead of where histories part.
+    pub truncate_by_high_watermark: bool,
 }
 
 /// Why a broker did not start. One line for the person who starts it.
@@ -620,6 +625,10 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         checkpoint_every: config.storage.checkpoint_every,
         disk_reserve_bytes: config.storage.disk_reserve_bytes,
         answer_before_sync: switches.answer_before_sync,
+        replication_faults: Faults {
+            skip_epoch_check: switches.skip_epoch_check,
+            truncate_by_high_watermark: switches.truncate_by_high_watermark,
+        },
     }
 }
 

@@ -51,6 +51,14 @@ pub enum AppendError {
     /// `KAFKA_STORAGE_ERROR`: see [`Log::failed`].
     #[error("the log has failed: {0}")]
     Failed(String),
+    /// What came from the leader does not follow on what is here.
+    #[error("records begin at {found}, {expected} comes next")]
+    Elsewhere {
+        /// The offset that comes next.
+        expected: Offset,
+        /// Base offset of the batch.
+        found: Offset,
+    },
     /// A truncation is running; `NOT_LEADER_OR_FOLLOWER` is the retriable answer.
     #[error("the log is being truncated")]
     Truncating,
@@ -86,10 +94,45 @@ impl Log {
         }
         for batch in batch::batches(&batches) {
             let (_, batch) = batch.expect("check_batches walked them");
-            self.append_one(&batch, leader_epoch, log_append_time, now_ms);
+            let base = self.offsets.get().log_end;
+            self.append_one(&batch, base, Some((leader_epoch, log_append_time)), now_ms);
         }
         self.producers.bound(self.config.producers_limit);
         Ok(appended(base_offset, self.offsets.get().log_end + -1, false))
+    }
+
+    /// Appends what the leader of this partition has, as it is: offsets, epochs, times and producers were decided there.
+    /// All or nothing. The first batch must begin at the log end, and later ones where the one before ended; a compacted
+    /// log may have gaps.
+    pub fn append_as_follower(&mut self, batches: &Bytes, now_ms: i64) -> Result<(), AppendError> {
+        self.check_open()?;
+        let mut expected = self.offsets.get().log_end;
+        for batch in batch::batches(batches) {
+            let (_, batch) = batch?;
+            batch.check_crc()?;
+            let found = batch.base_offset();
+            let gap_allowed = self.config.compacted && found > expected;
+            if found != expected && !gap_allowed {
+                return Err(AppendError::Elsewhere { expected, found });
+            }
+            if batch.last_offset() < found {
+                return Err(AppendError::Inconsistent {
+                    records: batch.record_count(),
+                    offsets: i64::from(batch.last_offset_delta()) + 1,
+                });
+            }
+            expected = batch.next_offset();
+        }
+        for batch in batch::batches(batches) {
+            let (_, batch) = batch.expect("walked above");
+            let base = batch.base_offset();
+            if self.epochs.begin(batch.leader_epoch(), base) {
+                self.epochs_dirty = true;
+            }
+            self.append_one(&batch, base, None, now_ms);
+        }
+        self.producers.bound(self.config.producers_limit);
+        Ok(())
     }
 
     fn check_open(&self) -> Result<(), AppendError> {
@@ -177,14 +220,15 @@ impl Log {
         Ok(())
     }
 
+    /// `stamp`: the leader's epoch and the time to put in (-1: keep the producer's); none for what is stored as it is.
     fn append_one(
         &mut self,
         batch: &Batch<'_>,
-        leader_epoch: LeaderEpoch,
-        log_append_time: i64,
+        base: Offset,
+        stamp: Option<(LeaderEpoch, i64)>,
         now_ms: i64,
     ) {
-        let base = self.offsets.get().log_end;
+        let log_append_time = stamp.map_or(-1, |(_, time)| time);
         let last = base + i64::from(batch.last_offset_delta());
         let max_timestamp = if log_append_time >= 0 {
             log_append_time
@@ -210,7 +254,9 @@ impl Log {
         {
             let mut tail = self.tail.borrow_mut();
             let copy = tail.push(segment, position, base, last, batch.bytes());
-            batch::stamp(copy, base, leader_epoch);
+            if let Some((leader_epoch, _)) = stamp {
+                batch::stamp(copy, base, leader_epoch);
+            }
             if log_append_time >= 0 {
                 batch::stamp_log_append_time(copy, log_append_time);
             }

@@ -162,12 +162,39 @@ impl Log {
     /// Plans to cut the log so that it ends at or before `to` (a follower that diverged, by leader epoch: KIP-101). The
     /// log must owe no round; appends are refused until [`Log::finish_truncation`].
     pub fn truncate_to(&mut self, to: Offset, now_ms: i64) -> Result<TruncateJob, Busy> {
-        if self.busy || self.checkpointing || self.is_dirty() {
+        let offsets = self.offsets.get();
+        let to = to.clamp(offsets.log_start, offsets.log_end);
+        self.truncation(to, offsets.log_start, false, now_ms)
+    }
+
+    /// Plans to give up everything and to begin again, empty, at `at` (a follower whose leader no longer has what would
+    /// come next). As [`Log::truncate_to`] otherwise.
+    pub fn start_anew(&mut self, at: Offset, now_ms: i64) -> Result<TruncateJob, Busy> {
+        self.truncation(at, at, true, now_ms)
+    }
+
+    fn truncation(
+        &mut self,
+        to: Offset,
+        log_start: Offset,
+        anew: bool,
+        now_ms: i64,
+    ) -> Result<TruncateJob, Busy> {
+        if self.busy || self.checkpointing || self.is_dirty() || self.failed.is_some() {
             return Err(Busy);
         }
         self.busy = true;
         self.truncating = true;
         let offsets = self.offsets.get();
+        let checkpoint = |recovery_point| Checkpoint {
+            recovery_point,
+            high_watermark: offsets.high_watermark.min(to),
+            log_start,
+        };
+        // The cut ends on a batch boundary at or below `to`, in the segment that holds it.
+        let floor = self.segments.iter().rev().map(|segment| segment.base);
+        let floor = floor.filter(|base| !anew && *base <= to).max();
+        let before = checkpoint(floor.unwrap_or(Offset::ZERO).min(offsets.synced));
         Ok(TruncateJob {
             _inside: self.gate.enter(),
             disk: self.handles.disk().clone(),
@@ -175,14 +202,12 @@ impl Log {
             name: self.name.clone(),
             config: self.config.clone(),
             bases: self.segments.iter().map(|segment| segment.base).collect(),
-            to: to.clamp(offsets.log_start, offsets.log_end),
+            to,
+            anew,
+            before,
             from: RecoverFrom {
                 clean: true,
-                checkpoint: Some(Checkpoint {
-                    recovery_point: Offset::ZERO,
-                    high_watermark: offsets.high_watermark.min(to),
-                    log_start: offsets.log_start,
-                }),
+                checkpoint: Some(checkpoint(Offset::ZERO)),
                 now_ms,
             },
         })
@@ -321,6 +346,9 @@ pub struct TruncateJob {
     config: LogConfig,
     bases: Vec<Offset>,
     to: Offset,
+    /// Nothing is kept; the log begins at `to`.
+    anew: bool,
+    before: Checkpoint,
     from: RecoverFrom,
 }
 
@@ -328,6 +356,12 @@ pub struct TruncateJob {
 pub struct Truncated(Result<Recovered, LogError>);
 
 impl TruncateJob {
+    /// What the directory's checkpoint file must say *before* the job runs: a crash in the middle must not find a promise
+    /// of offsets that are gone.
+    pub fn checkpoint_before(&self) -> Checkpoint {
+        self.before
+    }
+
     /// Removes what lies above, cuts the segment in which the cut falls, and opens the result as at a start.
     pub async fn run(self) -> Truncated {
         let TruncateJob {
@@ -338,10 +372,16 @@ impl TruncateJob {
             config,
             bases,
             to,
+            anew,
+            before: _,
             from,
         } = self;
         let cut = move || {
-            recovery::cut_files(&disk, &dir, &bases, to)?;
+            if anew {
+                recovery::remove_files(&disk, &dir)?;
+            } else {
+                recovery::cut_files(&disk, &dir, &bases, to)?;
+            }
             Log::recover(&disk, &dir, &name, &config, from)
         };
         Truncated(crate::rt::blocking(cut).await)

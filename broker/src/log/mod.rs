@@ -315,6 +315,23 @@ impl Log {
         }
     }
 
+    /// This replica follows from now on: an epoch in which it led and appended nothing never was.
+    pub fn end_epoch(&mut self) {
+        if self.epochs.cut_end(self.offsets.get().log_end) {
+            self.epochs_dirty = true;
+        }
+    }
+
+    /// The epoch of the last record, if there is a record.
+    pub fn last_record_epoch(&self) -> Option<LeaderEpoch> {
+        let end = self.offsets.get().log_end;
+        let entries = self.epochs.entries().iter().rev();
+        entries
+            .filter(|(_, start)| *start < end)
+            .map(|(epoch, _)| *epoch)
+            .next()
+    }
+
     /// The idempotent producers it remembers.
     pub fn producers(&self) -> &Producers {
         &self.producers

@@ -538,3 +538,19 @@ pub(super) fn cut_files(disk: &Disk, dir: &Path, bases: &[Offset], to: Offset) -
     }
     disk.sync_dir(dir)
 }
+
+/// Removes every segment of a log with what belongs to it, newest first, and its history of epochs. Blocking.
+pub(super) fn remove_files(disk: &Disk, dir: &Path) -> io::Result<()> {
+    let names = disk.read_dir(dir)?;
+    for ending in [LOG, format::INDEX, format::TIME_INDEX, SNAPSHOT] {
+        let mut bases: Vec<Offset> = names_ending(&names, ending).collect();
+        bases.sort_unstable();
+        for base in bases.into_iter().rev() {
+            disk.remove_file(dir.join(format::file_name(base, ending)))?;
+        }
+    }
+    match disk.remove_file(dir.join(checkpoint::LEADER_EPOCHS)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => disk.sync_dir(dir),
+    }
+}

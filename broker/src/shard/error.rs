@@ -87,7 +87,7 @@ impl From<AppendError> for PartitionError {
             AppendError::TooLarge { .. } => PartitionError::TooLarge(error.to_string()),
             AppendError::LargerThanSegment { .. } => PartitionError::LargerThanSegment(error.to_string()),
             AppendError::Timestamp { .. } => PartitionError::Timestamp(error.to_string()),
-            AppendError::Batch(_) | AppendError::Inconsistent { .. } => {
+            AppendError::Batch(_) | AppendError::Inconsistent { .. } | AppendError::Elsewhere { .. } => {
                 PartitionError::InvalidRecord(error.to_string())
             }
         }

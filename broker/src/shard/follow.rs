@@ -4,14 +4,22 @@
 //! `replication/follower.rs`, bytes and files to `log/`. Nothing here waits.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::ids::{LeaderEpoch, Offset};
+use protocol::ids::{LeaderEpoch, NodeId, Offset};
 
 use super::Shard;
 use super::partitions::Partition;
+use crate::log::checkpoint::Name;
+use crate::log::{AppendError, TruncateJob};
+use crate::metadata::image::PartitionImage;
 use crate::replication::epochs::EpochEnd;
-use crate::replication::follower::Following;
+use crate::replication::follower::{Following, OutOfRange, cut_at, out_of_range};
+use crate::rt;
+
+/// How long a disk that did not take the checkpoint files is left alone.
+const CUT_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a follower did not take what its leader sent. The session drops what it has in flight for the partition, and asks
 /// again from [`Partition::following`].
@@ -47,20 +55,93 @@ pub enum FollowError {
     Storage(String),
 }
 
+/// Whom a replica follows. A copy of what the image said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Follows {
+    leader: NodeId,
+    epoch: LeaderEpoch,
+    /// As it said last. Ours is never above it.
+    leader_high_watermark: Offset,
+}
+
+/// How a log is cut.
+#[derive(Clone, Copy, Debug)]
+enum Cut {
+    /// What lies at and above it goes.
+    To(Offset),
+    /// Everything goes; the log begins there.
+    Anew(Offset),
+}
+
 impl Partition {
     /// What it would ask its leader for now. None while it leads, is truncated, has no leader, or is offline.
     pub fn following(&self) -> Option<Following> {
-        None
+        let follows = self.follows_now()?;
+        let log = self.log().ok()?;
+        let offsets = log.offsets();
+        Some(Following {
+            leader: follows.leader,
+            leader_epoch: follows.epoch,
+            fetch_offset: offsets.log_end,
+            last_fetched_epoch: log.last_record_epoch().map_or(-1, |epoch| epoch.0),
+            log_start: offsets.log_start,
+            synced: log.ready(),
+        })
+    }
+
+    fn follows_now(&self) -> Option<Follows> {
+        self.follows
+            .get()
+            .filter(|_| !self.cutting.get() && !self.is_offline())
+    }
+
+    /// The same, for what came from a leader under `sent`.
+    fn follows_under(&self, sent: LeaderEpoch) -> Result<Follows, FollowError> {
+        let follows = self.follows_now().ok_or(FollowError::NotFollowing)?;
+        if follows.epoch != sent {
+            return Err(FollowError::OtherEpoch {
+                sent,
+                current: follows.epoch,
+            });
+        }
+        Ok(follows)
+    }
+
+    /// Follows `leader` from now on, or nobody. True if that is news.
+    pub(super) fn follow(&self, leader: Option<(NodeId, LeaderEpoch)>) -> bool {
+        let old = self.follows.get();
+        let same = old.map(|follows| (follows.leader, follows.epoch)) == leader;
+        if !same {
+            self.follows.set(leader.map(|(leader, epoch)| Follows {
+                leader,
+                epoch,
+                leader_high_watermark: Offset::ZERO,
+            }));
+            // Consumers that read from this replica learn where to go from here.
+            self.watchers.wake_all();
+        }
+        !same
+    }
+
+    /// It has more, or its leader has committed more: what consumers may read here is what both say.
+    pub(super) fn follower_progressed(&self) {
+        let Some(follows) = self.follows.get() else { return };
+        let upto = follows.leader_high_watermark.min(self.local_position());
+        let moved = self.log_mut().is_ok_and(|mut log| log.set_high_watermark(upto));
+        if moved {
+            self.watchers.reached(upto);
+        }
     }
 }
 
 impl Shard {
     /// Every partition of this core that follows now. Changes are told through [`Shard::follow_changed`].
     pub fn followed(&self) -> Vec<Rc<Partition>> {
-        let all = self.all_partitions();
-        all.into_iter()
-            .filter(|partition| partition.following().is_some())
-            .collect()
+        let mut all = self.all_partitions();
+        all.retain(|partition| partition.following().is_some());
+        // The map's own order is nobody's.
+        all.sort_unstable_by_key(|partition| partition.id);
+        all
     }
 
     /// Takes what the leader sent for the position it was asked for: appended as it is (offsets, epochs, producer state),
@@ -75,14 +156,23 @@ impl Shard {
         leader_high_watermark: Offset,
         leader_log_start: Offset,
     ) -> Result<(), FollowError> {
-        let _ = (
-            partition,
-            leader_epoch,
-            records,
+        let follows = partition.follows_under(leader_epoch)?;
+        if !records.is_empty() {
+            let mut log = partition.log_mut().map_err(|_| FollowError::NotFollowing)?;
+            log.append_as_follower(&records, rt::wall_ms())?;
+            drop(log);
+            partition.unsettled.set(true);
+            self.rounds.mark_dirty(partition);
+        }
+        partition.follows.set(Some(Follows {
             leader_high_watermark,
-            leader_log_start,
-        );
-        Err(FollowError::NotFollowing)
+            ..follows
+        }));
+        partition.follower_progressed();
+        if let Ok(mut log) = partition.log_mut() {
+            log.set_log_start(leader_log_start);
+        }
+        Ok(())
     }
 
     /// The leader says that histories part: starts cutting, by epoch. Until it is done `following()` is None; then
@@ -93,8 +183,15 @@ impl Shard {
         leader_epoch: LeaderEpoch,
         leader: EpochEnd,
     ) -> Result<(), FollowError> {
-        let _ = (partition, leader_epoch, leader);
-        Err(FollowError::NotFollowing)
+        partition.follows_under(leader_epoch)?;
+        let to = {
+            let log = partition.log().map_err(|_| FollowError::NotFollowing)?;
+            let mine = log.epoch_end_offset(leader.epoch);
+            let mine = mine.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset });
+            cut_at(leader, mine, log.offsets().log_end)
+        };
+        self.begin_cut(partition, Cut::To(to));
+        Ok(())
     }
 
     /// The leader has nothing at the offset it was asked for; its log is `leader_start..leader_end`. Cuts or begins anew
@@ -106,7 +203,115 @@ impl Shard {
         leader_start: Offset,
         leader_end: Offset,
     ) -> Result<(), FollowError> {
-        let _ = (partition, leader_epoch, leader_start, leader_end);
-        Err(FollowError::NotFollowing)
+        partition.follows_under(leader_epoch)?;
+        let log_end = {
+            let log = partition.log().map_err(|_| FollowError::NotFollowing)?;
+            log.offsets().log_end
+        };
+        match out_of_range(log_end, leader_start, leader_end) {
+            OutOfRange::StartAnew(at) => self.begin_cut(partition, Cut::Anew(at)),
+            OutOfRange::Truncate(to) => self.begin_cut(partition, Cut::To(to)),
+            OutOfRange::AskAgain => {}
+        }
+        Ok(())
+    }
+
+    /// Makes a partition what the image says it is, and tells the sessions if they have to look again.
+    pub(super) fn apply_state(self: &Rc<Self>, partition: &Rc<Partition>, state: &PartitionImage) {
+        let changed = partition.apply_state(self.options.node_id, state);
+        if changed {
+            self.follow_changed.tell(partition.id);
+        }
+        if changed && partition.shared.faults.truncate_by_high_watermark && partition.following().is_some() {
+            self.begin_cut(partition, Cut::To(partition.high_watermark()));
+        }
+    }
+
+    fn begin_cut(self: &Rc<Self>, partition: &Rc<Partition>, cut: Cut) {
+        let (topic, number) = (&partition.topic, partition.id.partition);
+        let committed = partition.high_watermark();
+        tracing::info!(%topic, partition = number, %committed, ?cut, "cut what the leader does not have");
+        partition.cutting.set(true);
+        self.follow_changed.tell(partition.id);
+        let (shard, partition) = (self.clone(), partition.clone());
+        rt::spawn(async move { shard.cut(&partition, cut).await }).detach();
+    }
+
+    /// Cuts once no round is owed, then goes on as what the newest image says. A log that fails meanwhile, or is deleted,
+    /// is left as it is.
+    async fn cut(self: &Rc<Self>, partition: &Rc<Partition>, cut: Cut) {
+        let Some((name, job)) = self.cut_job(partition, cut).await else {
+            return;
+        };
+        let checkpoints = self.dirs[partition.dir].checkpoints.clone();
+        checkpoints.set(name.clone(), job.checkpoint_before());
+        loop {
+            let write = checkpoints.clone();
+            let Err(error) = rt::blocking(move || write.write()).await else {
+                break;
+            };
+            tracing::error!(topic = %partition.topic, %error, "write the checkpoint files before a cut; tried again");
+            rt::sleep(CUT_AGAIN).await;
+        }
+        let truncated = job.run().await;
+        let Ok(finished) = partition
+            .log_mut()
+            .map(|mut log| log.finish_truncation(truncated))
+        else {
+            return;
+        };
+        if let Err(error) = finished {
+            tracing::error!(topic = %partition.topic, partition = partition.id.partition, %error, "cut a log");
+            return self.take_dir_offline(partition.dir);
+        }
+        if let Ok(log) = partition.log() {
+            checkpoints.set(name, log.checkpoint_data());
+        }
+        partition.unsettled.set(true);
+        partition.cutting.set(false);
+        partition.progressed();
+        if let Some(state) = self
+            .image()
+            .partition(partition.id.topic_id, partition.id.partition)
+        {
+            self.apply_state(partition, state);
+        }
+        self.follow_changed.tell(partition.id);
+    }
+
+    async fn cut_job(&self, partition: &Rc<Partition>, cut: Cut) -> Option<(Name, TruncateJob)> {
+        loop {
+            let settled = partition.settled.wait();
+            {
+                let mut log = partition.log_mut().ok()?;
+                let now_ms = rt::wall_ms();
+                let job = match cut {
+                    Cut::To(to) => log.truncate_to(to, now_ms),
+                    Cut::Anew(at) => log.start_anew(at, now_ms),
+                };
+                if let Ok(job) = job {
+                    return Some((log.name().key(), job));
+                }
+                if log.failed().is_some() {
+                    return None;
+                }
+            }
+            if partition.is_dirty() {
+                self.rounds.mark_dirty(partition);
+            }
+            settled.await;
+        }
+    }
+}
+
+impl From<AppendError> for FollowError {
+    fn from(error: AppendError) -> FollowError {
+        match error {
+            AppendError::Elsewhere { expected, found } => FollowError::Elsewhere { expected, found },
+            AppendError::DiskFull => FollowError::DiskFull,
+            AppendError::Failed(reason) => FollowError::Storage(reason),
+            AppendError::Truncating => FollowError::NotFollowing,
+            error => FollowError::Damaged(error.to_string()),
+        }
     }
 }

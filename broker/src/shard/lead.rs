@@ -8,8 +8,8 @@ use protocol::ids::{LeaderEpoch, NodeId, Offset};
 
 use super::error::PartitionError;
 use super::partitions::Partition;
-use crate::log::ReadJob;
-use crate::replication::epochs::EpochEnd;
+use crate::log::{ReadJob, ReadPlan};
+use crate::replication::epochs::{self, EpochEnd};
 use crate::replication::follower::FollowerPosition;
 use crate::rt::Instant;
 
@@ -48,9 +48,52 @@ impl Partition {
         position: FollowerPosition,
         now: Instant,
     ) -> Result<FollowerRead, PartitionError> {
-        let _ = (node, broker_epoch, position, now);
         self.check_leader(position.leader_epoch.0)?;
-        Err(PartitionError::NotReplica)
+        self.check_replica(node, broker_epoch)?;
+        let log = self.log()?;
+        let offsets = log.offsets();
+        let mut read = FollowerRead {
+            records: FollowerRecords::Now(Bytes::new()),
+            high_watermark: offsets.high_watermark,
+            log_start: offsets.log_start,
+            diverging: None,
+        };
+        let out_of_range = || PartitionError::OutOfRange {
+            start: offsets.log_start,
+            end: offsets.log_end,
+        };
+        if position.last_fetched_epoch >= 0 && !self.shared.faults.skip_epoch_check {
+            let last = LeaderEpoch(position.last_fetched_epoch);
+            let (epoch, end_offset) = log.epoch_end_offset(last).ok_or_else(out_of_range)?;
+            let ours = EpochEnd { epoch, end_offset };
+            read.diverging = epochs::diverging(position.last_fetched_epoch, position.fetch_offset, ours);
+        }
+        if read.diverging.is_some() {
+            let at = self.moment(now);
+            if let Some(leader) = self.leader.borrow_mut().as_mut() {
+                leader.follower_diverged(node, broker_epoch, at);
+            }
+            return Ok(read);
+        }
+        if position.fetch_offset < offsets.log_start || position.fetch_offset > offsets.log_end {
+            return Err(out_of_range());
+        }
+        let plan = log.read(position.fetch_offset, position.max_bytes, offsets.log_end, true)?;
+        drop(log);
+        read.records = match plan {
+            ReadPlan::Empty => FollowerRecords::Now(Bytes::new()),
+            ReadPlan::Cached(records) => FollowerRecords::Now(records),
+            ReadPlan::Cold(job) => FollowerRecords::Cold(job),
+        };
+        let at = self.moment(now);
+        let moved = self
+            .leader
+            .borrow_mut()
+            .as_mut()
+            .and_then(|leader| leader.follower_fetched(node, broker_epoch, position.fetch_offset, at));
+        self.follower_moved(node, moved);
+        read.high_watermark = self.high_watermark();
+        Ok(read)
     }
 
     /// The follower on `node` has synced everything below `synced`: may move the high watermark and make it ready for the
@@ -63,6 +106,38 @@ impl Partition {
         synced: Offset,
         now: Instant,
     ) {
-        let _ = (node, broker_epoch, leader_epoch, synced, now);
+        if self.check_leader(leader_epoch.0).is_err() || self.check_replica(node, broker_epoch).is_err() {
+            return;
+        }
+        let at = self.moment(now);
+        let moved = self
+            .leader
+            .borrow_mut()
+            .as_mut()
+            .and_then(|leader| leader.follower_synced(node, broker_epoch, synced, at));
+        self.follower_moved(node, moved);
+    }
+
+    /// A follower's progress was taken in: acts on a moved high watermark, and lets it into the ISR if it belongs there.
+    fn follower_moved(&self, node: NodeId, moved: Option<Offset>) {
+        self.high_watermark_moved(moved);
+        let may_join = self
+            .leader
+            .borrow()
+            .as_ref()
+            .is_some_and(|leader| leader.may_join(node));
+        if may_join {
+            self.shared.isr_wanted.tell(self.id);
+        }
+    }
+
+    fn check_replica(&self, node: NodeId, broker_epoch: i64) -> Result<(), PartitionError> {
+        let leader = self.leader.borrow();
+        let leader = leader.as_ref().ok_or(PartitionError::NotLeader)?;
+        let known = self.shared.broker_epochs.borrow().get(&node).copied();
+        let is_current = known.is_none_or(|known| broker_epoch >= known);
+        (leader.is_replica(node) && is_current)
+            .then_some(())
+            .ok_or(PartitionError::NotReplica)
     }
 }

@@ -47,7 +47,7 @@ use cold::ColdReads;
 use counters::ShardCounters;
 use mesh::{Answer, Asked, Early};
 use news::News;
-use partitions::Partition;
+use partitions::{Faults, Partition, Shared};
 use read::WatchTicket;
 use replicas::Unclaimed;
 use sync::Rounds;
@@ -101,6 +101,8 @@ pub struct Options {
     /// Tests only, never a property: answer producers before their records are synced, so that the tests which look for
     /// that can be seen to fail.
     pub answer_before_sync: bool,
+    /// Tests only, likewise.
+    pub replication_faults: Faults,
 }
 
 /// One log directory as this core sees it.
@@ -174,6 +176,7 @@ pub struct Shard {
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>, rt::Hashing>>,
     configs: RefCell<HashMap<TopicId, Rc<TopicConfig>, rt::Hashing>>,
     rounds: Rounds,
+    shared: Rc<Shared>,
     /// Partitions that began to follow, or follow another leader or epoch, or stopped: the sessions look again.
     pub follow_changed: News,
     /// Followed partitions that have synced more: to be told to their leaders at once.
@@ -227,6 +230,10 @@ impl Shard {
             partitions: RefCell::default(),
             configs: RefCell::default(),
             rounds: Rounds::default(),
+            shared: Rc::new(Shared {
+                faults: seed.options.replication_faults,
+                ..Shared::default()
+            }),
             follow_changed: News::default(),
             synced_progress: News::default(),
             watches: RefCell::default(),

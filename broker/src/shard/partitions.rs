@@ -4,23 +4,49 @@
 //! waiters. Leaves appending to `produce.rs`, reading to `read.rs`, rounds to `sync.rs`, opening and deleting to `bridge.rs`.
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::ids::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use super::Shard;
 use super::error::PartitionError;
-use super::news::Feeds;
+use super::follow::Follows;
+use super::news::{Feeds, News};
 use super::produce::{Acks, Placed};
 use super::topic_config::TopicConfig;
 use super::waiters::{AckQueue, Pending, WatchList};
 use crate::log::{FlushPolicy, Log};
+use crate::metadata::image::PartitionImage;
 use crate::metadata::is_internal;
 use crate::replication::epochs::{self, Stale};
-use crate::replication::leader::Leader;
+use crate::replication::leader::{Leader, Leadership, Moment};
 use crate::rt;
+use crate::rt::local::Event;
+
+/// What all partitions of one core share.
+#[derive(Default)]
+pub struct Shared {
+    /// The epoch of every registered broker: its present life (KIP-903).
+    pub(super) broker_epochs: RefCell<BTreeMap<NodeId, i64>>,
+    /// Partitions whose ISR somebody may leave or join.
+    pub(super) isr_wanted: News,
+    /// Deliberate faults, tests only.
+    pub(super) faults: Faults,
+}
+
+/// Deliberate faults of replication, tests only, never a property: so that the tests which look for them can be seen to
+/// fail.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// A leader does not look whether a follower's history is its own.
+    pub skip_epoch_check: bool,
+    /// A follower of a new leader cuts its log at its high watermark instead of where histories part.
+    pub truncate_by_high_watermark: bool,
+}
 
 /// One partition that this core owns. Shared by `Rc` so that work in flight outlives a deletion.
 pub struct Partition {
@@ -35,6 +61,13 @@ pub struct Partition {
     pub(super) config: RefCell<Rc<TopicConfig>>,
     /// None while another broker leads.
     pub(super) leader: RefCell<Option<Leader>>,
+    /// None while it leads, and while nobody does.
+    pub(super) follows: Cell<Option<Follows>>,
+    /// A cut waits or runs: it neither leads nor follows.
+    pub(super) cutting: Cell<bool>,
+    pub(super) shared: Rc<Shared>,
+    /// A round or a checkpoint ended, or nothing more will.
+    pub(super) settled: Event,
     pub(super) watchers: WatchList,
     /// The sessions of its followers: told of appends, of a moved high watermark, and when it no longer leads.
     pub append_watchers: Feeds,
@@ -55,6 +88,7 @@ impl Partition {
         dir: usize,
         log: Log,
         config: Rc<TopicConfig>,
+        shared: Rc<Shared>,
     ) -> Partition {
         Partition {
             id,
@@ -63,6 +97,10 @@ impl Partition {
             log: RefCell::new(Some(log)),
             config: RefCell::new(config),
             leader: RefCell::new(None),
+            follows: Cell::new(None),
+            cutting: Cell::new(false),
+            shared,
+            settled: Event::default(),
             watchers: WatchList::default(),
             append_watchers: Feeds::default(),
             dirty: Cell::new(false),
@@ -128,33 +166,69 @@ impl Partition {
         self.leader.borrow().as_ref().map(Leader::epoch)
     }
 
-    /// What the metadata says about leadership: take it over, go on with it under a new ISR, or give it up.
-    pub fn lead(&self, me: NodeId, leader: Option<NodeId>, epoch: LeaderEpoch, isr: Vec<NodeId>) {
-        if leader != Some(me) {
-            self.resign();
-            return;
+    /// What the metadata says about leadership: take it over, go on with it under a new ISR, follow somebody, or neither.
+    /// True if what it follows is not what it was. While it is being cut nothing changes; whoever cuts it applies the
+    /// newest state afterwards.
+    pub(super) fn apply_state(&self, me: NodeId, state: &PartitionImage) -> bool {
+        if self.cutting.get() {
+            return false;
         }
+        if state.leader == Some(me) {
+            self.lead(me, state);
+            return self.follows.take().is_some();
+        }
+        self.resign();
+        let leader = state.leader.filter(|_| state.replicas.contains(&me));
+        self.follow(leader.map(|leader| (leader, state.leader_epoch)))
+    }
+
+    fn lead(&self, me: NodeId, state: &PartitionImage) {
         let min_isr = self.config.borrow().min_insync_replicas;
-        let moved = {
+        let leadership = Leadership {
+            epoch: state.leader_epoch,
+            partition_epoch: state.partition_epoch,
+            replicas: state.replicas.clone(),
+            isr: state.isr.clone(),
+        };
+        let at = self.moment(rt::now());
+        let (moved, epoch_changed) = {
             let mut slot = self.leader.borrow_mut();
             if let Ok(mut log) = self.log_mut() {
-                log.begin_epoch(epoch);
+                log.begin_epoch(state.leader_epoch);
             }
             match slot.as_mut() {
-                Some(current) => current.commit_isr(epoch, isr),
+                Some(current) => {
+                    let changed = current.epoch() != leadership.epoch;
+                    (current.commit(leadership, at), changed)
+                }
                 None => {
-                    let leader = Leader::new(me, epoch, isr, min_isr, self.high_watermark());
-                    slot.insert(leader).local_progress(self.local_position())
+                    let leader = Leader::new(me, leadership, min_isr, self.high_watermark(), at);
+                    (slot.insert(leader).local_progress(self.local_position()), true)
                 }
             }
         };
         self.high_watermark_moved(moved);
+        if epoch_changed {
+            self.append_watchers.tell();
+        }
     }
 
     /// Another broker leads from now on: whoever waits here must ask there.
     fn resign(&self) {
         if self.leader.take().is_some() {
+            if let Ok(mut log) = self.log_mut() {
+                log.end_epoch();
+            }
             self.fail_waiters(&PartitionError::NotLeader);
+            self.append_watchers.tell();
+        }
+    }
+
+    /// Now, as the arithmetic of replication knows it.
+    pub(super) fn moment(&self, now: rt::Instant) -> Moment {
+        Moment {
+            now: now - now.before(Duration::MAX),
+            log_end: self.log().map_or(Offset::ZERO, |log| log.offsets().log_end),
         }
     }
 
@@ -173,14 +247,16 @@ impl Partition {
     }
 
     /// How far this broker itself may promise: what is synced, or what is written where the topic says `async`.
-    fn local_position(&self) -> Offset {
+    pub(super) fn local_position(&self) -> Offset {
         self.log().map_or(Offset::ZERO, |log| log.ready())
     }
 
     /// The log got further (a round ended, or an append under `async`): moves the high watermark, settles waiters.
     pub(super) fn progressed(&self) {
+        self.settled.notify_all();
         let position = self.local_position();
         self.synced_waiters.reached(position);
+        self.follower_progressed();
         let moved = self
             .leader
             .borrow_mut()
@@ -189,13 +265,14 @@ impl Partition {
         self.high_watermark_moved(moved);
     }
 
-    fn high_watermark_moved(&self, moved: Option<Offset>) {
+    pub(super) fn high_watermark_moved(&self, moved: Option<Offset>) {
         let Some(high_watermark) = moved else { return };
         if let Ok(mut log) = self.log_mut() {
             log.set_high_watermark(high_watermark);
         }
         self.committed_waiters.reached(high_watermark);
         self.watchers.reached(high_watermark);
+        self.append_watchers.tell();
     }
 
     /// Registers a produce part that waits for `last` to become as durable as `acks` says.
@@ -220,13 +297,19 @@ impl Partition {
     /// Its log directory failed: nothing is served from it any more.
     pub(super) fn take_offline(&self) {
         self.offline.set(true);
+        self.settled.notify_all();
+        self.append_watchers.tell();
         self.fail_waiters(&PartitionError::Storage);
     }
 
     /// Its topic was deleted: gives the log up, once.
     pub(super) fn give_up(&self) -> Option<Log> {
+        self.follows.set(None);
         self.fail_waiters(&PartitionError::Unknown);
-        self.log.take()
+        self.append_watchers.tell();
+        let log = self.log.take();
+        self.settled.notify_all();
+        log
     }
 
     fn fail_waiters(&self, error: &PartitionError) {
@@ -278,6 +361,7 @@ impl Shard {
             partition.unsettled.set(true);
             self.counters.appended(bytes);
             self.rounds.mark_dirty(partition);
+            partition.append_watchers.tell();
         }
         Ok(Placed {
             base_offset: appended.base_offset,

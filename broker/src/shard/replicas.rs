@@ -19,7 +19,7 @@ use super::partitions::Partition;
 use super::topic_config::TopicConfig;
 use super::{Options, Shard};
 use crate::log::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered};
-use crate::metadata::image::{ImageDiff, MetadataImage, PartitionImage, TopicImage};
+use crate::metadata::image::{ImageDiff, MetadataImage, TopicImage};
 use crate::rt;
 use crate::rt::file::Disk;
 
@@ -97,7 +97,11 @@ impl Shard {
             .buffer_unordered(OPEN_AT_ONCE)
             .collect::<Vec<()>>()
             .await;
+        for (_, topic) in &diff.topics_changed {
+            self.delete_moved(topic).await;
+        }
         self.forget_configs(&diff);
+        self.note_broker_epochs(&image, &diff);
         let opened = self.open_missing(&image, &diff).await;
         *self.image.borrow_mut() = image.clone();
         for partition in opened {
@@ -117,6 +121,17 @@ impl Shard {
         self.coordinators.image_installed(self, &diff);
         self.image_changed.notify_all();
         self.begin_early();
+    }
+
+    /// Who is in which life: followers of an earlier one are refused from now on.
+    fn note_broker_epochs(&self, image: &MetadataImage, diff: &ImageDiff) {
+        let mut epochs = self.shared.broker_epochs.borrow_mut();
+        for node in &diff.brokers {
+            match image.broker(*node) {
+                Some(broker) => epochs.insert(*node, broker.epoch),
+                None => epochs.remove(node),
+            };
+        }
     }
 
     fn forget_configs(&self, diff: &ImageDiff) {
@@ -208,7 +223,7 @@ impl Shard {
         let mut log = Log::open(recovered, &self.handles, &self.tail_budget);
         log.apply_config(&config.log);
         self.dirs[dir].partitions.set(self.dirs[dir].partitions.get() + 1);
-        let partition = Partition::new(id, topic.name.clone(), dir, log, config);
+        let partition = Partition::new(id, topic.name.clone(), dir, log, config, self.shared.clone());
         partition.unsettled.set(!settled);
         Some(Rc::new(partition))
     }
@@ -245,9 +260,9 @@ impl Shard {
     }
 
     /// Puts an opened partition where requests find it, under the leadership the image names.
-    fn show(&self, partition: Rc<Partition>, image: &MetadataImage) {
+    fn show(self: &Rc<Self>, partition: Rc<Partition>, image: &MetadataImage) {
         if let Some(state) = image.partition(partition.id.topic_id, partition.id.partition) {
-            self.lead(&partition, state);
+            self.apply_state(&partition, state);
         }
         if partition.is_dirty() {
             // A tail that recovery found in the page cache only: it is synced before anybody may read it.
@@ -256,17 +271,8 @@ impl Shard {
         self.partitions.borrow_mut().insert(partition.id, partition);
     }
 
-    fn lead(&self, partition: &Partition, state: &PartitionImage) {
-        partition.lead(
-            self.options.node_id,
-            state.leader,
-            state.leader_epoch,
-            state.isr.clone(),
-        );
-    }
-
     /// Applies changed configs and leadership to the partitions of a topic that this core holds.
-    fn refresh_topic(&self, topic: &TopicImage) {
+    fn refresh_topic(self: &Rc<Self>, topic: &TopicImage) {
         for (number, state) in topic.partitions.iter().enumerate() {
             let id = TopicPartition {
                 topic_id: topic.id,
@@ -274,7 +280,7 @@ impl Shard {
             };
             if let Some(partition) = self.partition(&id) {
                 partition.apply_config(self.topic_config(topic.id));
-                self.lead(&partition, state);
+                self.apply_state(&partition, state);
             }
         }
     }
@@ -282,29 +288,43 @@ impl Shard {
     /// Stops serving a deleted topic and takes its directories out of the way; the files go later, in the background.
     async fn delete_topic(self: &Rc<Self>, topic: &TopicImage) {
         for number in 0..topic.partitions.len() {
-            let id = TopicPartition {
-                topic_id: topic.id,
-                partition: number as i32,
-            };
-            let removed = self.partitions.borrow_mut().remove(&id);
-            let Some(partition) = removed else { continue };
-            let dir = &self.dirs[partition.dir];
-            dir.partitions.set(dir.partitions.get() - 1);
-            let Some(log) = partition.give_up() else { continue };
-            // Renamed before anything else happens: a topic of the same name may come next.
-            match log.delete().rename(&dir.checkpoints).await {
-                Ok(unlink) => {
-                    let checkpoints = dir.checkpoints.clone();
-                    let remove = async move {
-                        unlink.run().await?;
-                        // Again: a full disk may have had no room for them before.
-                        rt::blocking(move || checkpoints.write()).await
-                    };
-                    rt::spawn(report("remove a deleted log", remove)).detach();
-                }
-                Err(error) => {
-                    tracing::error!(topic = %topic.name, partition = number, %error, "move a deleted log away");
-                }
+            self.delete_replica(topic, number as i32).await;
+        }
+    }
+
+    /// Deletes the replicas of a changed topic that this broker is no longer to hold.
+    async fn delete_moved(self: &Rc<Self>, topic: &TopicImage) {
+        for (number, state) in topic.partitions.iter().enumerate() {
+            if !state.replicas.contains(&self.options.node_id) {
+                self.delete_replica(topic, number as i32).await;
+            }
+        }
+    }
+
+    async fn delete_replica(self: &Rc<Self>, topic: &TopicImage, partition: i32) {
+        let id = TopicPartition {
+            topic_id: topic.id,
+            partition,
+        };
+        let removed = self.partitions.borrow_mut().remove(&id);
+        let Some(removed) = removed else { return };
+        let dir = &self.dirs[removed.dir];
+        dir.partitions.set(dir.partitions.get() - 1);
+        self.follow_changed.tell(id);
+        let Some(log) = removed.give_up() else { return };
+        // Renamed before anything else happens: a topic of the same name may come next.
+        match log.delete().rename(&dir.checkpoints).await {
+            Ok(unlink) => {
+                let checkpoints = dir.checkpoints.clone();
+                let remove = async move {
+                    unlink.run().await?;
+                    // Again: a full disk may have had no room for them before.
+                    rt::blocking(move || checkpoints.write()).await
+                };
+                rt::spawn(report("remove a deleted log", remove)).detach();
+            }
+            Err(error) => {
+                tracing::error!(topic = %topic.name, partition, %error, "move a deleted log away");
             }
         }
     }

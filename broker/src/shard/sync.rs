@@ -93,6 +93,9 @@ impl Shard {
         match finished {
             Ok(_) => {
                 partition.progressed();
+                if partition.follows.get().is_some() {
+                    self.synced_progress.tell(partition.id);
+                }
                 if partition.is_dirty() {
                     // Appended meanwhile, or more than one round takes at once.
                     self.rounds.mark_dirty(&partition);

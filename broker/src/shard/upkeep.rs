@@ -144,6 +144,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(topic = %partition.topic, partition = partition.id.partition, %error, "checkpoint a log");
+                partition.settled.notify_all();
                 if failed {
                     self.take_dir_offline(partition.dir);
                 }
