@@ -62,6 +62,8 @@ pub struct NodeOptions {
 pub struct StorageOptions {
     /// `log.dirs`, in its order. Never empty.
     pub log_dirs: Vec<PathBuf>,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_max: Duration,
     /// `log.retention.check.interval.ms`.
     pub retention_check: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
@@ -193,6 +195,7 @@ impl Config {
             node,
             storage: StorageOptions {
                 log_dirs,
+                replica_lag_max: values.millis("replica.lag.time.max.ms"),
                 retention_check: values.millis("log.retention.check.interval.ms"),
                 checkpoint_every: values.millis("log.flush.offset.checkpoint.interval.ms"),
                 producers_check: values.millis("producer.id.expiration.check.interval.ms"),

@@ -27,6 +27,7 @@ use bytes::Bytes;
 use futures::future::{Either, LocalBoxFuture, pending, ready, select};
 use futures::stream::{FuturesOrdered, StreamExt};
 use protocol::ErrorCode;
+use protocol::ids::LeaderEpoch;
 use protocol::record::batch::BatchBuilder;
 use protocol::record::compression::Compression;
 
@@ -53,6 +54,8 @@ const BATCH_BYTES: usize = 512 * 1024;
 /// One machine on one partition. Core-local.
 pub(super) struct Runner<M: StateMachine> {
     partition: Rc<Partition>,
+    /// Under which the partition was led when this began: what was committed since by another leader is not in it.
+    epoch: Option<LeaderEpoch>,
     inner: RefCell<Inner<M>>,
     /// Something is in the queue, or the runner was stopped.
     wake: Notify,
@@ -120,6 +123,7 @@ where
             careful,
         };
         Rc::new(Runner {
+            epoch: partition.leader_epoch(),
             partition,
             inner: RefCell::new(inner),
             wake: Notify::default(),
@@ -140,9 +144,9 @@ where
         }
     }
 
-    /// Which partition it runs on.
-    pub(super) fn partition(&self) -> &Rc<Partition> {
-        &self.partition
+    /// Whether it runs on this partition, under its present leadership.
+    pub(super) fn runs_on(&self, partition: &Rc<Partition>) -> bool {
+        Rc::ptr_eq(&self.partition, partition) && self.epoch == partition.leader_epoch()
     }
 
     /// Whether the log refused something and has accepted nothing since.

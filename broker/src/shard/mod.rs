@@ -9,6 +9,7 @@ pub mod coordinator;
 pub mod counters;
 pub mod error;
 pub mod follow;
+mod isr;
 pub mod lead;
 pub mod mesh;
 pub mod news;
@@ -96,6 +97,8 @@ pub struct Options {
     pub retention_check: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_every: Duration,
+    /// `replica.lag.time.max.ms`.
+    pub replica_lag_max: Duration,
     /// Free bytes below which producers are refused.
     pub disk_reserve_bytes: u64,
     /// Tests only, never a property: answer producers before their records are synced, so that the tests which look for
@@ -254,6 +257,7 @@ impl Shard {
         rt::spawn(shard.clone().run_bridge(end)).detach();
         rt::spawn(shard.clone().run_rounds()).detach();
         rt::spawn(shard.clone().run_upkeep()).detach();
+        rt::spawn(shard.clone().run_isr()).detach();
         shard
     }
 

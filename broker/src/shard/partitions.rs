@@ -66,6 +66,8 @@ pub struct Partition {
     /// A cut waits or runs: it neither leads nor follows.
     pub(super) cutting: Cell<bool>,
     pub(super) shared: Rc<Shared>,
+    /// The undecided ISR proposal was sent more than once.
+    pub(super) isr_retried: Cell<bool>,
     /// A round or a checkpoint ended, or nothing more will.
     pub(super) settled: Event,
     pub(super) watchers: WatchList,
@@ -100,6 +102,7 @@ impl Partition {
             follows: Cell::new(None),
             cutting: Cell::new(false),
             shared,
+            isr_retried: Cell::new(false),
             settled: Event::default(),
             watchers: WatchList::default(),
             append_watchers: Feeds::default(),

@@ -117,6 +117,14 @@ impl Shard {
         if first {
             self.set_strays_aside();
         }
+        if !diff.brokers.is_empty() {
+            // Who was fenced and has caught up joins now; it may have nothing more to report.
+            for partition in self.all_partitions() {
+                if partition.leader_epoch().is_some() {
+                    self.shared.isr_wanted.tell(partition.id);
+                }
+            }
+        }
         self.count_partitions();
         self.coordinators.image_installed(self, &diff);
         self.image_changed.notify_all();

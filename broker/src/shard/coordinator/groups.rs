@@ -127,7 +127,7 @@ impl Coordinators {
         partition.check_leader(-1).ok()?;
         let mut careful = false;
         if let Some(runner) = self.runners.borrow().get(&number) {
-            if (!runner.is_stopped() || runner.rests()) && Rc::ptr_eq(runner.partition(), &partition) {
+            if (!runner.is_stopped() || runner.rests()) && runner.runs_on(&partition) {
                 return Some(runner.clone());
             }
             careful = runner.is_careful();
