@@ -50,6 +50,8 @@ const TAIL_SHARE: usize = 16;
 
 /// Worker threads of the control plane: the data plane does not run here.
 const CONTROL_THREADS: usize = 2;
+/// How long a broker that stops waits for others to take over from it.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 /// How long blocking calls of the control plane may take to end on the way down.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -332,6 +334,7 @@ impl Node {
     async fn wind_down(self) -> Result<Executors, StartError> {
         self.state.store(BrokerState::Stopping as u8, Relaxed);
         self.health.stopping();
+        self.control.leave_in_order(LEAVE_WITHIN).await;
         let (clean, executors) = self.cores.stop().await;
         for checkpoints in &self.checkpoints {
             checkpoints

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::NodeId;
 
@@ -134,6 +135,18 @@ impl ControlPlane {
     pub(super) async fn unfenced(&self) {
         if let Some(heartbeats) = &self.heartbeats {
             heartbeats.unfenced().await;
+        }
+    }
+
+    /// Asks the quorum's leader to take leaderships away from this broker, and waits until that is done, or for so long.
+    pub(super) async fn leave_in_order(&self, within: Duration) {
+        if let Some(heartbeats) = &self.heartbeats
+            && !heartbeats.ask_to_stop(within).await
+        {
+            tracing::warn!(
+                ?within,
+                "the metadata quorum did not answer that this broker may stop; it stops all the same"
+            );
         }
     }
 

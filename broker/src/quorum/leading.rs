@@ -4,7 +4,7 @@
 //! Owns the duties of one leader, begun anew with every term. Leaves deciding to `proposer.rs` and `metadata/`, expiry to
 //! `sessions.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::handle::Handle;
 use super::members::Members;
 use super::raft::Proposal;
 use super::sessions::Sessions;
-use crate::metadata::{Request, record};
+use crate::metadata::{Reply, Request, record};
 use crate::rt::control::net::Stream;
 use crate::rt::control::sync::mpsc;
 use crate::rt::control::{self, ControlTask};
@@ -54,6 +54,9 @@ struct Term {
     sessions: Sessions,
     /// Nodes whose fencing or unfencing is being decided.
     changing: BTreeSet<NodeId>,
+    /// Brokers that asked to stop, in this life: None while that is being decided, then the entry after which nobody
+    /// counts on them.
+    leaving: BTreeMap<(NodeId, i64), Option<u64>>,
 }
 
 impl Leading {
@@ -98,12 +101,12 @@ impl Leading {
                     Ok(()) => {
                         tracing::info!(term = number, "this broker leads the metadata quorum");
                         let sessions = Sessions::new(self.0.session_timeout);
-                        let changing = BTreeSet::new();
                         self.term(|term| {
                             *term = Some(Term {
                                 number,
                                 sessions,
-                                changing,
+                                changing: BTreeSet::new(),
+                                leaving: BTreeMap::new(),
                             })
                         });
                     }
@@ -209,11 +212,51 @@ impl Leading {
             return reply;
         };
         reply.fenced = broker.fenced;
+        if stopping {
+            reply.may_stop = self.may_stop(node, epoch, applied);
+        }
         // Its own registration must be known to its cores before anybody sends it clients.
         if broker.fenced && !stopping && i64::try_from(applied).is_ok_and(|applied| applied >= epoch) {
             self.fence(node, epoch, false);
         }
         reply
+    }
+
+    /// Begins what a broker's wish to stop asks for; true once it is decided, and the broker's cores know.
+    fn may_stop(&self, node: NodeId, epoch: i64, applied: u64) -> bool {
+        let key = (node, epoch);
+        let known = self.term(|term| {
+            let term = term.as_mut()?;
+            match term.leaving.get(&key) {
+                Some(known) => Some(*known),
+                None => {
+                    term.leaving.insert(key, None);
+                    None
+                }
+            }
+        });
+        if let Some(decided) = known {
+            return decided.is_some_and(|decided| applied >= decided);
+        }
+        let leading = self.clone();
+        control::spawn(async move {
+            let request = Request::ControlledShutdown { node, epoch };
+            let answered = leading.0.handle.request_here(request, FENCE_WITHIN).await;
+            if let Ok(Reply::ControlledShutdown(Ok(still_led))) =
+                answered.as_ref().map(|answered| &answered.reply)
+            {
+                tracing::info!(%node, epoch, still_led, "broker is about to stop; its leaderships moved where they could");
+            }
+            leading.term(|term| {
+                let Some(term) = term else { return };
+                match answered {
+                    Ok(answered) => term.leaving.insert(key, Some(answered.offset)),
+                    // Asked again with the next heartbeat.
+                    Err(_) => term.leaving.remove(&key).flatten().map(Some),
+                };
+            });
+        });
+        false
     }
 
     /// Looks after brokers whose connection broke: one that cannot be connected to again is fenced at once.

@@ -79,6 +79,8 @@ use snapshot::Snapshots;
 pub const DIRECTORY: &str = "__cluster_metadata-0";
 /// How long a start waits for a leader. With a single voter it is there within milliseconds.
 const LEADER_WITHIN: Duration = Duration::from_secs(30);
+/// How long a leader that stops waits for its heir.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// One question to the leader while catching up.
 const ONE_CALL: Duration = Duration::from_secs(2);
 /// Rounds of asking between two lines in the log.
@@ -364,6 +366,7 @@ impl Quorum {
 
     /// Ends its tasks. What was answered is on disk; what is not answered yet is refused or times out.
     pub async fn stop(self) {
+        self.hand_over().await;
         if let Some(server) = &self.server {
             server.stop();
         }
@@ -372,6 +375,36 @@ impl Quorum {
         }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata quorum did not stop cleanly");
+        }
+    }
+}
+
+impl Quorum {
+    /// A leader that stops gives the lead to the voter that has most of its log: nobody waits for an election timeout.
+    async fn hand_over(&self) {
+        let here = self.members.peers.here();
+        let heir = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let voters: Vec<Voter> = metrics.membership_config.voter_ids().collect();
+            let matched = metrics.replication.iter().flatten();
+            let others = matched.filter(|(voter, _)| **voter != here && voters.contains(voter));
+            others.max_by_key(|(_, upto)| **upto).map(|(voter, _)| *voter)
+        };
+        let Some(heir) = heir.filter(|_| self.members.leads()) else {
+            return;
+        };
+        tracing::info!(to = %heir, "the lead of the metadata quorum is handed over");
+        if self.raft.trigger().transfer_leader(heir).await.is_ok() {
+            let moved = |metrics: &openraft::RaftMetrics<Config>| metrics.current_leader != Some(here);
+            let wait = self
+                .raft
+                .wait(Some(HAND_OVER_WITHIN))
+                .metrics(moved, "another leads")
+                .await;
+            if let Err(error) = wait {
+                tracing::info!(%error, "nobody took the lead in time; an election will follow");
+            }
         }
     }
 }

@@ -79,3 +79,21 @@ fn any_one_broker_may_be_lost_and_comes_back() {
         }
     });
 }
+
+#[test]
+fn brokers_restarted_in_turn_hand_the_lead_over() {
+    with_seeds(2, |_| async {
+        let machines = Machine::several(3, 1);
+        start_all(&machines).await;
+        create(&machines[0], "before").await;
+        for stopped in 0..3 {
+            let before = rt::now();
+            machines[stopped].stop().await;
+            create(&machines[(stopped + 1) % 3], &format!("without-{stopped}")).await;
+            // A lead that was handed over leaves no gap; an election would take the leader's lease at least.
+            let gap = rt::now() - before;
+            assert!(gap < Duration::from_millis(900), "broker {stopped}: {gap:?}");
+            machines[stopped].start().await;
+        }
+    });
+}
