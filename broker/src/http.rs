@@ -8,7 +8,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -22,7 +21,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::rt::control::{self, ControlHandle, ControlTask};
+use crate::rt::control::ControlHandle;
+use crate::rt::control::http::{self, Server, Version};
+use crate::rt::control::net::Listener;
 use crate::rt::{Instant, now};
 
 /// What the broker has yet to do before clients may come, and whether it is well. Clones share it.
@@ -268,56 +269,20 @@ pub fn resident_bytes() -> u64 {
     kib.unwrap_or(0u64) * 1024
 }
 
-/// The open port.
-pub struct HttpServer {
-    /// Where it listens; the real port where port 0 was asked for.
-    pub address: SocketAddr,
-    task: ControlTask<()>,
-}
-
-impl HttpServer {
-    /// Closes the port and its connections.
-    pub fn stop(self) {
-        self.task.abort();
-    }
-}
-
-/// A process that was killed a moment ago holds its ports until the kernel has torn it down; io_uring makes that take
-/// longer. A restart should not fail for it.
-const IN_USE_FOR: Duration = Duration::from_secs(2);
-
-async fn bind(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
-    let deadline = now() + IN_USE_FOR;
-    loop {
-        match tokio::net::TcpListener::bind(address).await {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && now() < deadline => {
-                control::sleep(Duration::from_millis(20)).await;
-            }
-            bound => return bound,
-        }
-    }
-}
-
 /// Opens the port. An address that stays in use is an error after two seconds.
 pub async fn serve(
     control: &ControlHandle,
     address: SocketAddr,
     health: Health,
     metrics: Metrics,
-) -> io::Result<HttpServer> {
-    let listener = bind(address).await?;
-    let address = listener.local_addr()?;
+) -> io::Result<Server> {
+    let listener = Listener::bind(address).await?;
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(scrape))
         .with_state((health, metrics));
-    let task = control.spawn(async move {
-        if let Err(error) = axum::serve(listener, routes).await {
-            tracing::error!(%error, "the HTTP port closed");
-        }
-    });
-    Ok(HttpServer { address, task })
+    http::serve(control, listener, Version::One, routes)
 }
 
 type Shared = (Health, Metrics);
@@ -357,6 +322,8 @@ async fn scrape(State((_, metrics)): State<Shared>) -> impl IntoResponse {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use std::io::{Read, Write};
     use std::net::TcpStream;
 

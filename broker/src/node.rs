@@ -113,16 +113,16 @@ pub(crate) struct Identity {
 pub struct Node {
     /// Where each listener listens, by name, in the order of the properties.
     pub addresses: Vec<(String, SocketAddr)>,
-    /// Where the admin service listens; nowhere in a simulated world.
-    pub admin: Option<SocketAddr>,
+    /// Where the admin service listens.
+    pub admin: SocketAddr,
     /// Which engine runs it, and why.
     pub engine: EngineChoice,
     /// What each core counts.
     pub counters: Vec<Arc<ShardCounters>>,
     /// The metadata quorum.
     pub quorum: quorum::Handle,
-    /// Where health and metrics are; nowhere in a simulated world.
-    pub http: Option<SocketAddr>,
+    /// Where health and metrics are.
+    pub http: SocketAddr,
     health: Health,
     state: Arc<AtomicU8>,
     disk: Disk,
@@ -181,8 +181,8 @@ impl Node {
         }
     }
 
-    /// Starts a broker as the current process of a simulated world (`rt::sim`): everything but its health and admin ports.
-    /// The property `shards` says how many; the disk is the machine's.
+    /// Starts a broker as the current process of a simulated world (`rt::sim`). The property `shards` says how many cores it
+    /// has; the disk is the machine's.
     pub async fn start_simulated(
         config: Config,
         disk: Disk,
@@ -199,24 +199,11 @@ impl Node {
     ) -> Result<Node, StartError> {
         let began = rt::now();
         let state = Arc::new(AtomicU8::new(BrokerState::Starting as u8));
-        let simulated = handle.is_simulated();
         let mut control = ControlPlane::new(handle);
         let (health, metrics) = measure::begin(began);
-        let http = match simulated {
-            true => None,
-            false => Some(control.serve_http(config.control.http, &health, &metrics).await?),
-        };
-        let (plan, engine) = match simulated {
-            true => (
-                CorePlan::unpinned(config.runtime.shards.unwrap_or(1)),
-                EngineChoice::simulated(),
-            ),
-            false => {
-                let plan = cores::plan(config.runtime.shards);
-                let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
-                (plan, engine)
-            }
-        };
+        let http = control.serve_http(config.control.http, &health, &metrics).await?;
+        let plan = cores::plan(config.runtime.shards);
+        let engine = rt::probe::choose(config.runtime.io_engine, plan.shards)?;
         tracing::info!(engine = %engine.engine, shards = plan.shards, "{}", engine.detail);
         let dirs = directory::open(&disk, &config.storage.log_dirs, &config.node, rt::random_uuid)
             .map_err(failed("open the log directories"))?;
@@ -266,13 +253,8 @@ impl Node {
         control
             .register(&config, &disk, &identity, &quorum, &addresses)
             .await?;
-        let admin = match simulated {
-            true => None,
-            false => {
-                let view = view(&config, &identity, &engine, &plan, &state, &health, began);
-                Some(control.serve_admin(config.control.admin, view, &quorum).await?)
-            }
-        };
+        let view = view(&config, &identity, &engine, &plan, &state, &health, began);
+        let admin = control.serve_admin(config.control.admin, view, &quorum).await?;
         cores.tell_all(|| Command::Accept);
         control.unfenced().await;
         for (name, address) in &addresses {

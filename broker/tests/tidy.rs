@@ -117,12 +117,6 @@ const LAYERS: &[Layer] = &[
     },
 ];
 
-/// Adaptors: the few files below the seam that own a socket library by name (tonic, the HTTP port), and what they may say.
-const ADAPTORS: &[(&str, &[&str])] = &[
-    ("quorum/network.rs", &["tokio::net", "std::net::Tcp"]),
-    ("quorum/admin.rs", &["tokio::net", "std::net::Tcp"]),
-];
-
 /// A file longer than this holds more than one noun.
 const LONGEST_FILE: usize = 700;
 
@@ -251,10 +245,6 @@ fn folders_use_only_what_the_layer_table_allows() {
             continue;
         }
         let text = fs::read_to_string(&path).expect("a source file is readable");
-        let allowed = ADAPTORS
-            .iter()
-            .find(|(file, _)| Path::new(file) == relative)
-            .map_or(&[] as &[&str], |(_, words)| words);
         for (number, line) in code_of(&text) {
             for used in crate_uses(line) {
                 let known = LAYERS.iter().any(|other| other.name == used) || is_top(&source, &used);
@@ -267,7 +257,7 @@ fn folders_use_only_what_the_layer_table_allows() {
                 }
             }
             for word in layer.never {
-                if line.contains(word) && !allowed.contains(word) {
+                if line.contains(word) {
                     wrong.push(format!(
                         "{}:{number}: `{}` is banned in {}",
                         relative.display(),
@@ -279,6 +269,35 @@ fn folders_use_only_what_the_layer_table_allows() {
         }
     }
     assert!(wrong.is_empty(), "layer table broken:\n{}", wrong.join("\n"));
+}
+
+/// What runs a broker (io_uring, threads, a simulated world) is `rt`'s business alone: the same code runs on all three.
+#[test]
+fn nothing_outside_the_seam_asks_which_engine_runs_it() {
+    let words = [
+        "Engine::Uring",
+        "Engine::Posix",
+        "Engine::Sim",
+        "rt::sim",
+        "is_simulated",
+        "cfg(feature",
+    ];
+    let source = repository().join("broker/src");
+    let mut wrong = Vec::new();
+    for path in rust_files(&source) {
+        let relative = path.strip_prefix(&source).expect("found below it");
+        // Tests run on every engine in turn.
+        if relative.starts_with("rt") || relative.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("a source file is readable");
+        for (number, line) in code_of(&text) {
+            for word in words.iter().filter(|word| line.contains(**word)) {
+                wrong.push(format!("{}:{number}: `{word}`", relative.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "branches on the engine:\n{}", wrong.join("\n"));
 }
 
 fn is_top(source: &Path, name: &str) -> bool {

@@ -13,6 +13,7 @@ use crate::http;
 use crate::metadata::{Defaults, Endpoint, Registration};
 use crate::quorum::liveness::{self, Heartbeats};
 use crate::quorum::{self, Handle, Quorum, admin, advertised};
+use crate::rt::control::http::Server;
 use crate::rt::control::{ControlHandle, ControlTask};
 use crate::rt::file::Disk;
 use crate::shard::Fatal;
@@ -20,9 +21,9 @@ use crate::shard::Fatal;
 /// The running control plane of one broker.
 pub(super) struct ControlPlane {
     control: ControlHandle,
-    http: Option<http::HttpServer>,
+    http: Option<Server>,
     quorum: Option<Quorum>,
-    admin: Option<admin::AdminServer>,
+    admin: Option<Server>,
     following: Option<ControlTask<()>>,
     heartbeats: Option<Heartbeats>,
 }
@@ -171,7 +172,7 @@ impl ControlPlane {
             following.abort();
         }
         if let Some(admin) = self.admin {
-            admin.stop().await;
+            admin.stop();
         }
         if let Some(heartbeats) = self.heartbeats {
             heartbeats.end();

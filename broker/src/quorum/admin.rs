@@ -2,7 +2,7 @@
 //! the operator sets.
 //!
 //! Owns the checks of the target and the translation. Leaves answers about the data plane to a [`BrokerView`], which
-//! `node.rs` fills, and changes to the quorum. tonic and its socket are named here and in `network.rs` only.
+//! `node.rs` fills, and changes to the quorum. Its socket is `rt::control::http`'s.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -18,8 +18,9 @@ use tonic::{Request, Response, Status};
 use super::advertised;
 use super::handle::{Handle, Refused};
 use crate::metadata::{self, Endpoint, Reply};
-use crate::rt::control::sync::oneshot;
-use crate::rt::control::{ControlHandle, ControlTask};
+use crate::rt::control::ControlHandle;
+use crate::rt::control::http::{self, Server, Version};
+use crate::rt::control::net::Listener;
 
 /// Partitions named in one CanStop answer.
 const MOST_BLOCKING: usize = 100;
@@ -60,48 +61,16 @@ pub enum BrokerState {
     Stopping,
 }
 
-/// A running service.
-pub struct AdminServer {
-    /// Where it listens; the real port where port 0 was asked for.
-    pub address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    task: ControlTask<()>,
-}
-
-impl AdminServer {
-    /// Takes no new requests, lets those under way finish.
-    pub async fn stop(self) {
-        // Only fails when the server ended by itself.
-        let _ = self.stop.send(());
-        if let Err(error) = self.task.join().await {
-            tracing::warn!(%error, "the admin service did not stop cleanly");
-        }
-    }
-}
-
-/// Binds the address and serves. An address in use is an error at once.
+/// Binds the address and serves. An address that stays in use is an error after two seconds.
 pub async fn serve(
     control: &ControlHandle,
     address: SocketAddr,
     view: BrokerView,
     quorum: Handle,
-) -> io::Result<AdminServer> {
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
+) -> io::Result<Server> {
+    let listener = Listener::bind(address).await?;
     let service = v1::admin_server::AdminServer::new(Service { view, quorum });
-    let (stop, stopped) = oneshot::channel::<()>();
-    let task = control.spawn(async move {
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
-        let until = async {
-            // A dropped sender means stop, too.
-            let _ = stopped.await;
-        };
-        let server = tonic::transport::Server::builder().add_service(service);
-        if let Err(error) = server.serve_with_incoming_shutdown(incoming, until).await {
-            tracing::error!(%error, "the admin service ended");
-        }
-    });
-    Ok(AdminServer { address, stop, task })
+    http::serve(control, listener, Version::Two, service)
 }
 
 struct Service {

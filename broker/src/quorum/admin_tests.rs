@@ -8,9 +8,10 @@ use protocol::ids::NodeId;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::admin::{AdminServer, BrokerState, BrokerView, serve};
+use super::admin::{BrokerState, BrokerView, serve};
 use super::tests::{SOON, World, options};
 use super::{Handle, advertised};
+use crate::rt::control::http::Server;
 use crate::rt::file::Disk;
 use crate::rt::now;
 
@@ -37,7 +38,7 @@ fn view() -> BrokerView {
 /// A broker's control plane with its admin service, and a client of it.
 struct Served {
     world: World,
-    server: AdminServer,
+    server: Server,
     client: Client,
     _dir: tempfile::TempDir,
 }
@@ -66,7 +67,7 @@ impl Served {
 
     fn stop(self) {
         drop(self.client);
-        self.world.control.block_on(self.server.stop());
+        self.server.stop();
         self.world.stop();
     }
 }

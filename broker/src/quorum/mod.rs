@@ -57,7 +57,7 @@ pub use log_files::LogError;
 pub use types::Voter;
 
 use crate::metadata::{Defaults, MetadataImage, record};
-use crate::rt::control::grpc::{self, Server};
+use crate::rt::control::http::{self, Server};
 use crate::rt::control::net::Listener;
 use crate::rt::control::sync::{mpsc, watch};
 use crate::rt::control::{self, ControlHandle, ControlTask};
@@ -311,7 +311,7 @@ impl Quorum {
             let service = ControlServer::new(service::Service(Arc::new(shared)))
                 .max_decoding_message_size(wire::MOST_BYTES)
                 .max_encoding_message_size(wire::MOST_BYTES);
-            let server = grpc::serve(&self.control, listener, service)
+            let server = http::serve(&self.control, listener, http::Version::Two, service)
                 .map_err(|error| StartError::Listen { address, error })?;
             if let Some(host) = seat.advertised.strip_suffix(":0") {
                 seat.advertised = format!("{host}:{}", server.address.port());

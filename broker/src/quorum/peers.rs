@@ -16,7 +16,7 @@ use tonic::{Response, Status};
 use super::types::Voter;
 use super::wire;
 use crate::rt::control;
-use crate::rt::control::grpc::{CallError, Channel};
+use crate::rt::control::http::{CallError, Channel};
 
 /// One peer's service.
 pub(super) type Client = ControlClient<Channel>;

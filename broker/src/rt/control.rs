@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 
-pub mod grpc;
+pub mod http;
 pub mod net;
 
 /// Channels between control tasks, and from shards into them (their non-async `send` only).
@@ -79,11 +79,6 @@ impl ControlHandle {
     /// Outside of one.
     pub fn simulated() -> ControlHandle {
         ControlHandle(Plane::Sim(sim::current_process()))
-    }
-
-    /// Whether it belongs to a simulated world.
-    pub fn is_simulated(&self) -> bool {
-        matches!(self.0, Plane::Sim(_))
     }
 
     /// Starts a task. It runs on when the returned handle is dropped.

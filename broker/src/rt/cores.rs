@@ -29,6 +29,9 @@ impl CorePlan {
 
 /// Plans the shards of this process: `wanted` (property `shards`), or what the machine gives.
 pub fn plan(wanted: Option<u16>) -> CorePlan {
+    if super::sim::active() {
+        return CorePlan::unpinned(wanted.unwrap_or(1));
+    }
     let cpus = affinity().unwrap_or_default();
     let quota = quota(Path::new("/proc/self/cgroup"), Path::new("/proc/self/mountinfo"));
     decide(wanted, &cpus, quota)

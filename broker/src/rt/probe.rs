@@ -63,7 +63,7 @@ pub struct EngineChoice {
 
 impl EngineChoice {
     /// The engine of a simulated world.
-    pub fn simulated() -> EngineChoice {
+    fn simulated() -> EngineChoice {
         EngineChoice {
             engine: Engine::Sim,
             reason: EngineReason::Disabled,
@@ -84,6 +84,9 @@ pub struct EngineRefused {
 
 /// Climbs the ladder for `shards` executors. Raises the soft memlock limit to the hard one on the way.
 pub fn choose(wanted: IoEngine, shards: u16) -> Result<EngineChoice, EngineRefused> {
+    if super::sim::active() {
+        return Ok(EngineChoice::simulated());
+    }
     if wanted == IoEngine::Posix {
         let detail = "io.engine=posix: io_uring was not tried".to_owned();
         return Ok(EngineChoice {

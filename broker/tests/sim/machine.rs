@@ -93,6 +93,7 @@ impl Machine {
             format!("shards={}", self.shards),
             format!("listeners=PLAINTEXT://{host}:{PORT}"),
             format!("control.listener={host}:{CONTROL_PORT}"),
+            format!("admin.listener={host}:9644"),
         ];
         overrides.extend(self.overrides.iter().cloned());
         let settings = Settings::gather(None, Vec::new(), &overrides);

@@ -1,15 +1,20 @@
 //! Sockets of the control plane: TCP by tokio, or between the processes of a simulated world. The same code runs on both.
 //!
-//! Owns connecting by name and the two traits every HTTP/2 library asks for. Leaves what is said to [`super::grpc`].
+//! Owns connecting by name and the two traits every HTTP/2 library asks for. Leaves what is said to [`super::http`].
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::rt::sim;
+use crate::rt::{now, sim};
+
+/// A process that was killed a moment ago holds its ports until the kernel has torn it down; io_uring makes that take
+/// longer. A restart should not fail for it.
+const IN_USE_FOR: Duration = Duration::from_secs(2);
 
 /// A listening socket.
 pub struct Listener(Listening);
@@ -20,12 +25,21 @@ enum Listening {
 }
 
 impl Listener {
-    /// Port 0 asks for a free one. On the control plane.
+    /// Port 0 asks for a free one. On the control plane. An address that stays in use is an error after two seconds.
     pub async fn bind(address: SocketAddr) -> io::Result<Listener> {
-        Ok(Listener(match sim::active() {
-            true => Listening::Sim(sim::net::Listener::bind(address, false)?),
-            false => Listening::Tcp(tokio::net::TcpListener::bind(address).await?),
-        }))
+        let deadline = now() + IN_USE_FOR;
+        loop {
+            let bound = match sim::active() {
+                true => sim::net::Listener::bind(address, false).map(Listening::Sim),
+                false => tokio::net::TcpListener::bind(address).await.map(Listening::Tcp),
+            };
+            match bound {
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && now() < deadline => {
+                    super::sleep(Duration::from_millis(20)).await;
+                }
+                bound => return bound.map(Listener),
+            }
+        }
     }
 
     /// Where it listens, with the real port.

@@ -1,8 +1,9 @@
-//! gRPC of the control plane on [`super::net`]: HTTP/2 with the control plane's own tasks and sockets, so that brokers
-//! talk to each other in a simulated world as they do on a network. tonic's own transport names tokio and cannot.
+//! HTTP of the control plane on [`super::net`], with the control plane's own tasks and sockets: gRPC between brokers and to
+//! the operator (HTTP/2), health and metrics (HTTP/1). So all of it runs in a simulated world as it does on a network;
+//! tonic's and axum's own transports name tokio and cannot.
 //!
-//! Owns connections: how many are served, when one is made anew. Leaves messages to tonic's generated code, and deadlines
-//! to the callers: a call that is dropped is cancelled.
+//! Owns connections: how many are served, when one is made anew. Leaves messages to tonic's generated code and to axum, and
+//! deadlines to the callers: a call that is dropped is cancelled.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -62,12 +64,28 @@ impl Server {
     }
 }
 
-/// Serves `service`, a tonic server, to everybody who connects.
-pub fn serve<S>(control: &ControlHandle, listener: Listener, service: S) -> io::Result<Server>
+/// What is spoken on a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1, for probes and Prometheus.
+    One,
+    /// HTTP/2, for gRPC.
+    Two,
+}
+
+/// Serves `service`, a tonic server or an axum router, to everybody who connects.
+pub fn serve<S, B>(
+    control: &ControlHandle,
+    listener: Listener,
+    version: Version,
+    service: S,
+) -> io::Result<Server>
 where
-    S: Service<http::Request<Incoming>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Incoming>, Response = http::Response<B>, Error = Infallible>,
     S: Clone + Send + 'static,
     S::Future: Send + 'static,
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let address = listener.local_addr()?;
     let open: Arc<Mutex<Vec<ControlTask<()>>>> = Arc::default();
@@ -93,11 +111,22 @@ where
             count.fetch_add(1, Ordering::Relaxed);
             let (service, count) = (service.clone(), count.clone());
             let connection = spawn(async move {
-                let served = hyper::server::conn::http2::Builder::new(Tasks)
-                    .auto_date_header(false)
-                    .max_concurrent_streams(MOST_STREAMS)
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-                    .await;
+                let (stream, service) = (TokioIo::new(stream), TowerToHyperService::new(service));
+                let served = match version {
+                    Version::One => {
+                        hyper::server::conn::http1::Builder::new()
+                            .auto_date_header(false)
+                            .serve_connection(stream, service)
+                            .await
+                    }
+                    Version::Two => {
+                        hyper::server::conn::http2::Builder::new(Tasks)
+                            .auto_date_header(false)
+                            .max_concurrent_streams(MOST_STREAMS)
+                            .serve_connection(stream, service)
+                            .await
+                    }
+                };
                 count.fetch_sub(1, Ordering::Relaxed);
                 if let Err(error) = served {
                     tracing::debug!(%error, "a connection of the control plane ended");
