@@ -109,10 +109,20 @@ pub(crate) struct Identity {
     shards: u16,
 }
 
+/// Where this broker listens.
+pub(crate) struct Bound {
+    /// By name, in the order of the properties.
+    clients: Vec<(String, SocketAddr)>,
+    /// The replication listener, where there are other brokers.
+    followers: Option<SocketAddr>,
+}
+
 /// A running broker. Stop it; a dropped one runs on.
 pub struct Node {
     /// Where each listener listens, by name, in the order of the properties.
     pub addresses: Vec<(String, SocketAddr)>,
+    /// Where followers fetch; None on a broker that is its whole cluster.
+    pub replication: Option<SocketAddr>,
     /// Where the admin service listens.
     pub admin: SocketAddr,
     /// Which engine runs it, and why.
@@ -248,23 +258,24 @@ impl Node {
         control.end_with_quorum(&quorum, on_failure(&cores.failure, !switches.survive_failed_disk));
         cores.join(&quorum).await?;
         health.done(measure::RECOVERY);
-        let addresses = cores.bind(&config).await?;
+        let bound = cores.bind(&config).await?;
         health.done(measure::LISTENERS);
         control
-            .register(&config, &disk, &identity, &quorum, &addresses)
+            .register(&config, &disk, &identity, &quorum, &bound)
             .await?;
         let view = view(&config, &identity, &engine, &plan, &state, &health, began);
         let admin = control.serve_admin(config.control.admin, view, &quorum).await?;
         cores.tell_all(|| Command::Accept);
         control.unfenced().await;
-        for (name, address) in &addresses {
+        for (name, address) in &bound.clients {
             tracing::info!(listener = %name, %address, "clients are served");
         }
         state.store(BrokerState::Running as u8, Relaxed);
         health.done(measure::REGISTRATION);
         let counters = cores.counters.clone();
         Ok(Node {
-            addresses,
+            addresses: bound.clients,
+            replication: bound.followers,
             admin,
             engine,
             counters,
@@ -467,15 +478,23 @@ impl Cores {
 
     /// Opens the listeners on every core. The ports are claimed alone first: cores share them by SO_REUSEPORT, which would
     /// also share them with another broker of the same user, and neither would notice.
-    async fn bind(&mut self, config: &Config) -> Result<Vec<(String, SocketAddr)>, StartError> {
+    async fn bind(&mut self, config: &Config) -> Result<Bound, StartError> {
         let mut claimed: Vec<(Arc<str>, SocketAddr)> = Vec::new();
         for listener in &config.listeners.listen {
             let address = claim(listener).map_err(failed("open the listeners"))?;
             claimed.push((Arc::from(listener.name.as_str()), address));
         }
+        let claim_followers = |address| {
+            let claimed = rt::net::claim(address);
+            claimed.map_err(|error| format!("replication.listener {address}: {error}"))
+        };
+        let followers = config.cluster.as_ref().map(|cluster| cluster.replication);
+        let followers = followers.map(claim_followers).transpose();
+        let followers = followers.map_err(failed("open the listeners"))?;
         let shared = self.commands.len() > 1;
         self.tell_all(|| Command::Bind {
             listeners: claimed.clone(),
+            followers,
             shared,
         });
         for _ in 0..self.commands.len() {
@@ -484,10 +503,13 @@ impl Cores {
                 _ => return Err(out_of_order()),
             }
         }
-        Ok(claimed
+        let clients = claimed
             .into_iter()
-            .map(|(name, address)| (name.to_string(), address))
-            .collect())
+            .map(|(name, address)| (name.to_string(), address));
+        Ok(Bound {
+            clients: clients.collect(),
+            followers,
+        })
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

@@ -26,6 +26,10 @@ pub struct ClusterOptions {
     pub control: SocketAddr,
     /// host:port at which the others reach that listener; port 0 is the real one.
     pub advertised: String,
+    /// `replication.listener`.
+    pub replication: SocketAddr,
+    /// Host and port at which the others reach that listener; port 0 is the real one.
+    pub replication_advertised: (String, u16),
     /// `cluster.formed`: an empty metadata log is a lost one.
     pub formed: bool,
     /// `broker.session.timeout.ms`.
@@ -89,6 +93,8 @@ pub(super) fn cluster(
             "host:port for the other brokers is expected",
         );
     }
+    let replication = socket_address(settings, "replication.listener")?;
+    let replication_advertised = replication_advertised(settings, replication, &advertised);
     let values = super::Values(settings);
     let (session_timeout, heartbeat_every) = (
         values.millis("broker.session.timeout.ms"),
@@ -106,10 +112,31 @@ pub(super) fn cluster(
         bootstrap,
         control,
         advertised,
+        replication,
+        replication_advertised,
         formed,
         session_timeout,
         heartbeat_every,
     })
+}
+
+/// As given; else the address that is bound, if it is one; else the host of this broker's control listener.
+fn replication_advertised(settings: &mut Settings, bound: SocketAddr, control: &str) -> (String, u16) {
+    const NAME: &str = "replication.advertised.listener";
+    if let Some(given) = settings.text(NAME).filter(|text| !text.is_empty()) {
+        let parsed = split_address(given)
+            .and_then(|(host, port)| Some((host.to_string(), port.parse().ok()?)))
+            .filter(|(host, _)| !host.is_empty());
+        if let Some(parsed) = parsed {
+            return parsed;
+        }
+        settings.refuse(NAME, "host:port for the other brokers is expected");
+    }
+    let host = match split_address(control) {
+        Some((host, _)) if bound.ip().is_unspecified() => host.to_string(),
+        _ => bound.ip().to_string(),
+    };
+    (host, bound.port())
 }
 
 fn own_host(bound: SocketAddr, hostname: &str) -> String {

@@ -185,10 +185,13 @@ fn several_voters_are_told_by_node_and_address() {
     assert_eq!(cluster.voters[&2], "c:3");
     assert_eq!(cluster.advertised, "b:2");
     assert_eq!(cluster.control.to_string(), "0.0.0.0:9646");
+    assert_eq!(cluster.replication.to_string(), "0.0.0.0:9647");
+    assert_eq!(cluster.replication_advertised, ("b".to_string(), 9647));
     for (given, words) in [
         ("controller.quorum.voters=0@a:1,0@b:2,1@c:3", "named twice"),
         ("controller.quorum.voters=a:1", "<node.id>@host:port"),
         ("control.advertised.listener=nowhere", "host:port"),
+        ("replication.advertised.listener=nowhere", "host:port"),
         ("broker.heartbeat.interval.ms=2000", "at most half"),
     ] {
         let error = from("", &[], &["node.id=1", "cluster.id=x", voters, given]).unwrap_err();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use protocol::NodeId;
 
-use super::{Identity, StartError, failed};
+use super::{Bound, Identity, StartError, failed};
 use crate::config::{ClusterOptions, Config};
 use crate::http;
-use crate::metadata::{Defaults, Endpoint, Registration};
+use crate::metadata::{Address, Defaults, Endpoint, Registration};
 use crate::quorum::liveness::{self, Heartbeats};
 use crate::quorum::{self, Handle, Quorum, admin, advertised};
 use crate::rt::control::http::Server;
@@ -103,7 +103,7 @@ impl ControlPlane {
         disk: &Disk,
         identity: &Identity,
         quorum: &Handle,
-        bound: &[(String, SocketAddr)],
+        bound: &Bound,
     ) -> Result<(), StartError> {
         let registration = Registration {
             node: identity.node,
@@ -113,8 +113,8 @@ impl ControlPlane {
             rack: config.node.rack.as_deref().map(Arc::from),
             // Among several, it may serve when the quorum's leader has heard that it knows its own registration.
             fenced: config.cluster.is_some(),
-            listeners: advertised_at_start(config, disk, identity.node, bound)?,
-            replication: None,
+            listeners: advertised_at_start(config, disk, identity.node, &bound.clients)?,
+            replication: replication_address(config, bound.followers),
             shards: identity.shards,
             clean_shutdown: identity.clean_shutdown,
         };
@@ -194,6 +194,15 @@ fn seat(cluster: &ClusterOptions) -> quorum::Seat {
         advertised: cluster.advertised.clone(),
         session_timeout: cluster.session_timeout,
     }
+}
+
+/// Where followers are told to fetch.
+fn replication_address(config: &Config, bound: Option<SocketAddr>) -> Option<Address> {
+    let (host, port) = &config.cluster.as_ref()?.replication_advertised;
+    Some(Address {
+        host: Arc::from(host.as_str()),
+        port: if *port == 0 { bound?.port() } else { *port },
+    })
 }
 
 /// What clients are told at first: the properties, and over them the watched file if it is there already.

@@ -20,6 +20,7 @@ use crate::rt::{self, ShardId, doorbell};
 use crate::shard::bridge::{Bridge, BridgeEnd};
 use crate::shard::counters::ShardCounters;
 use crate::shard::mesh::{Answer, Asked};
+use crate::shard::peers;
 use crate::shard::replicas::{self, FoundLog, Progress};
 use crate::shard::{self, Seed, Shard};
 
@@ -30,9 +31,10 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub(super) enum Command {
     /// Become a shard and follow the quorum's images.
     Join,
-    /// Open these listeners. `shared`: other cores open the same ports.
+    /// Open these listeners, and the one for followers. `shared`: other cores open the same ports.
     Bind {
         listeners: Vec<(Arc<str>, SocketAddr)>,
+        followers: Option<SocketAddr>,
         shared: bool,
     },
     /// Serve them.
@@ -123,12 +125,24 @@ async fn serve(
     events: &mpsc::UnboundedSender<Event>,
 ) {
     let mut bound: Vec<(Arc<str>, TcpListener)> = Vec::new();
+    let mut followers: Option<TcpListener> = None;
+    let mut replicating: Option<peers::Peers> = None;
     let mut accepting = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Join => {}
-            Command::Bind { listeners, shared } => {
-                let opened = bind(listeners, shared).map(|opened| bound = opened);
+            Command::Bind {
+                listeners,
+                followers: address,
+                shared,
+            } => {
+                let named = address.map(|address| (Arc::from("replication.listener"), address));
+                let opened = bind(listeners, shared).and_then(|opened| {
+                    bound = opened;
+                    let opened = bind(named.into_iter().collect(), shared)?;
+                    followers = opened.into_iter().next().map(|(_, listener)| listener);
+                    Ok(())
+                });
                 tell(events, Event::Bound(opened));
             }
             Command::Accept => {
@@ -137,6 +151,7 @@ async fn serve(
                     listeners.map(|(name, listener)| rt::spawn(connections.clone().accept(listener, name))),
                 );
                 accepting.push(rt::spawn(connections.clone().sweep()));
+                replicating = followers.take().map(|listener| peers::start(shard, listener));
             }
             Command::Stop => break,
         }
@@ -147,6 +162,8 @@ async fn serve(
     if rt::timeout(DRAIN, connections.drain()).await.is_err() {
         tracing::warn!(shard = %shard.id, "some clients did not take their answers in time");
     }
+    // Only now: what clients wait for may be what followers have not yet answered.
+    drop(replicating);
     let clean = shard.finish().await;
     tell(events, Event::Stopped { clean });
 }

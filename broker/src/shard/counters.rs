@@ -52,6 +52,11 @@ counters! {
     gauge partitions "Partitions on this broker";
     gauge leaders "Partitions this broker leads";
     counter disk_full_refusals "Appends refused because little disk space is left";
+    gauge replication_sessions_serving "Sessions of followers that this broker serves";
+    gauge replication_sessions_fetching "Sessions with leaders that this broker follows";
+    counter replication_connects "Connections to leaders begun";
+    counter replication_out_bytes "Bytes sent to followers";
+    counter replication_in_bytes "Bytes received from leaders";
     gauge log_directories_offline "Log directories that failed";
 }
 

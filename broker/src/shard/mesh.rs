@@ -29,6 +29,8 @@ pub enum Message {
     EpochEnds(Vec<EpochQuery>),
     /// A question to the group coordinators of that core.
     Group(Box<super::coordinator::Request>),
+    /// A follower that wants that core, and came in at another.
+    Follower(Box<super::peers::Arrival>),
 }
 
 /// The answer to each kind of `Message`, in the same order.
@@ -132,6 +134,10 @@ impl Shard {
             Message::ListOffsets(queries) => Answer::ListOffsets(self.list_offsets(queries).await),
             Message::EpochEnds(queries) => Answer::EpochEnds(self.epoch_ends(&queries)),
             Message::Group(request) => Answer::Group(self.coordinators.serve(self, *request).await),
+            Message::Follower(arrival) => {
+                super::peers::welcome(self, *arrival);
+                Answer::Done
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ pub mod lead;
 pub mod mesh;
 pub mod news;
 pub mod partitions;
+pub mod peers;
 pub mod placement;
 pub mod produce;
 pub mod producer_ids;
@@ -182,6 +183,8 @@ pub struct Shard {
     shared: Rc<Shared>,
     /// Partitions that began to follow, or follow another leader or epoch, or stopped: the sessions look again.
     pub follow_changed: News,
+    /// Followers that are served.
+    followers: peers::Followers,
     /// Followed partitions that have synced more: to be told to their leaders at once.
     pub synced_progress: News,
     watches: RefCell<HashMap<WatchTicket, Rc<Watch>, rt::Hashing>>,
@@ -238,6 +241,7 @@ impl Shard {
                 ..Shared::default()
             }),
             follow_changed: News::default(),
+            followers: peers::Followers::default(),
             synced_progress: News::default(),
             watches: RefCell::default(),
             next_ticket: Cell::new(0),

@@ -73,16 +73,27 @@ impl Machine {
 
     /// Machines 1 to `many`, all voters of one cluster.
     pub(crate) fn several(many: u8, shards: u16) -> Vec<Machine> {
-        let voters: Vec<String> = (1..=many)
+        Machine::cluster(&vec![shards; usize::from(many)])
+    }
+
+    /// The same with so many shards each.
+    pub(crate) fn cluster(shards: &[u16]) -> Vec<Machine> {
+        let voters: Vec<String> = (1..=shards.len())
             .map(|host| format!("{host}@10.0.0.{host}:{CONTROL_PORT}"))
             .collect();
-        (1..=many)
-            .map(|host| {
-                Machine::new(host, shards)
+        (1..)
+            .zip(shards)
+            .map(|(host, shards)| {
+                Machine::new(host, *shards)
                     .with("cluster.id", "simulated")
                     .with("controller.quorum.voters", &voters.join(","))
             })
             .collect()
+    }
+
+    /// It starts with another number of cores from now on.
+    pub(crate) fn set_shards(&mut self, shards: u16) {
+        self.shards = shards;
     }
 
     fn config(&self) -> Config {

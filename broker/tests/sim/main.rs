@@ -4,5 +4,6 @@
 mod client;
 mod cluster;
 mod machine;
+mod replicating;
 mod seeds;
 mod single;

@@ -1,0 +1,374 @@
+//! One follower's session on the leader's core: what is appended goes out at once, while the follower takes it.
+//!
+//! One task: a reader that acts on what the follower says, a writer that reads partitions and sends, and a pulse. The reader
+//! never waits for the writer, so that progress is heard however much is on its way out. Owns the connection; leaves whose
+//! turn it is to `replication/session.rs` and reading to `lead.rs`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use protocol::ids::{NodeId, TopicPartition};
+use protocol::record::batch::{Batch, batches};
+
+use super::frames::{Ended, Frames};
+use super::pulse::Pulse;
+use crate::replication::handshake::{Hello, Welcome};
+use crate::replication::session::{Given, Serving, Turn};
+use crate::replication::wire::{
+    Answered, Ask, Fetch, FromFollower, FromLeader, LARGEST_FROM_FOLLOWER, MOST_ENTRIES, Outcome, Progress,
+    Refusal, Slot,
+};
+use crate::rt::local::Notify;
+use crate::rt::net::TcpStream;
+use crate::rt::{self, Task};
+use crate::shard::Shard;
+use crate::shard::error::PartitionError;
+use crate::shard::lead::{FollowerRead, FollowerRecords};
+use crate::shard::news::Feed;
+use crate::shard::partitions::Partition;
+
+/// A frame is sent when it holds so many bytes of records.
+const FRAME_BYTES: usize = 1 << 20;
+
+/// Serves until the connection ends, and says how it did.
+pub(super) async fn serve(
+    shard: &Rc<Shard>,
+    stream: TcpStream,
+    hello: &Hello,
+    welcome: Welcome,
+    replaced: &Notify,
+) -> Ended {
+    let session = Rc::new(Session {
+        shard: shard.clone(),
+        stream: stream.clone(),
+        node: hello.node,
+        broker_epoch: hello.broker_epoch,
+        state: RefCell::default(),
+        partitions: RefCell::default(),
+        feed: Feed::new(),
+        cold: RefCell::default(),
+        read: RefCell::default(),
+        wake: Notify::default(),
+        pulse: Pulse::new(),
+    });
+    if let Err(error) = session.pulse.write(&stream, &[welcome.encode()]).await {
+        return error;
+    }
+    let ended = {
+        let reader = std::pin::pin!(session.hear());
+        let writer = std::pin::pin!(session.answer());
+        let pulse = std::pin::pin!(session.pulse.watch(&session.wake, || false));
+        let replaced = std::pin::pin!(replaced.notified());
+        match select(select(reader, writer), select(pulse, replaced)).await {
+            Either::Left((Either::Left((ended, _)) | Either::Right((ended, _)), _)) => ended,
+            Either::Right((Either::Left((ended, _)), _)) => ended,
+            Either::Right((Either::Right(_), _)) => Ended::Replaced,
+        }
+    };
+    // Reads of files hold the session.
+    session.cold.take();
+    let _ = stream.shutdown();
+    ended
+}
+
+struct Session {
+    shard: Rc<Shard>,
+    stream: TcpStream,
+    node: NodeId,
+    broker_epoch: i64,
+    state: RefCell<Serving>,
+    partitions: RefCell<BTreeMap<Slot, Rc<Partition>>>,
+    feed: Rc<Feed>,
+    /// Files that are being read.
+    cold: RefCell<BTreeMap<Slot, Task<()>>>,
+    /// What they gave.
+    read: RefCell<Vec<ColdRead>>,
+    wake: Notify,
+    pulse: Pulse,
+}
+
+struct ColdRead {
+    slot: Slot,
+    round: u32,
+    given: Result<(FollowerRead, Bytes), PartitionError>,
+}
+
+impl Session {
+    /// Acts on what the follower says.
+    async fn hear(&self) -> Ended {
+        let mut frames = Frames::new(self.stream.clone(), LARGEST_FROM_FOLLOWER);
+        loop {
+            let heard = match frames.next().await {
+                Ok(frame) => FromFollower::decode(frame).map_err(Ended::from),
+                Err(ended) => Err(ended),
+            };
+            self.pulse.heard();
+            let acted = heard.and_then(|frame| match frame {
+                FromFollower::Fetch(fetch) => self.fetch(&fetch),
+                FromFollower::Progress(progress) => {
+                    self.progress(&progress);
+                    Ok(())
+                }
+                FromFollower::Alive => Ok(()),
+            });
+            if let Err(ended) = acted {
+                return ended;
+            }
+        }
+    }
+
+    fn fetch(&self, fetch: &Fetch) -> Result<(), Ended> {
+        for slot in &fetch.forget {
+            self.forget(*slot);
+        }
+        for ask in &fetch.ask {
+            self.ask(ask)?;
+        }
+        self.state.borrow_mut().grant(fetch.credit);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<(), Ended> {
+        self.forget(ask.slot);
+        self.state.borrow_mut().ask(*ask)?;
+        if let Some(partition) = self.find(ask.slot, &ask.partition) {
+            // Before it is read: a read tells how far the follower may be believed.
+            partition.follower_synced(
+                self.node,
+                self.broker_epoch,
+                ask.leader_epoch,
+                ask.synced,
+                rt::now(),
+            );
+        }
+        Ok(())
+    }
+
+    fn forget(&self, slot: Slot) {
+        self.state.borrow_mut().forget(slot);
+        drop(self.cold.borrow_mut().remove(&slot));
+        if let Some(partition) = self.partitions.borrow_mut().remove(&slot) {
+            partition.append_watchers.unsubscribe(&self.feed);
+        }
+    }
+
+    /// The partition of a slot, listened to from the first look on.
+    fn find(&self, slot: Slot, id: &TopicPartition) -> Option<Rc<Partition>> {
+        if let Some(known) = self.partitions.borrow().get(&slot) {
+            return Some(known.clone());
+        }
+        let partition = self.shard.partition(id)?;
+        partition.append_watchers.subscribe(&self.feed, slot as usize);
+        self.partitions.borrow_mut().insert(slot, partition.clone());
+        Some(partition)
+    }
+
+    fn progress(&self, progress: &Progress) {
+        if progress.credit > 0 {
+            self.state.borrow_mut().grant(progress.credit);
+            self.wake.notify_one();
+        }
+        let now = rt::now();
+        for synced in &progress.synced {
+            let known = self.state.borrow_mut().progress(synced);
+            let partition = known.and_then(|_| self.partitions.borrow().get(&synced.slot).cloned());
+            if let Some(partition) = partition {
+                let (node, epoch) = (self.node, self.broker_epoch);
+                partition.follower_synced(node, epoch, synced.leader_epoch, synced.synced, now);
+            }
+        }
+    }
+
+    /// Sends what there is, as it comes.
+    async fn answer(self: &Rc<Self>) -> Ended {
+        let mut seen = 0;
+        loop {
+            let woken = self.wake.notified();
+            let moved = self.feed.wait();
+            let newer_image = self.shard.image_changed.wait();
+            let image = self.shard.image().offset;
+            if std::mem::replace(&mut seen, image) != image {
+                self.state.borrow_mut().image_changed();
+            }
+            let answers = self.collect();
+            let frame = match answers.is_empty() {
+                false => FromLeader::Answer(answers),
+                true if self.pulse.take_due() => FromLeader::Alive,
+                true => {
+                    select(select(woken, moved), newer_image).await;
+                    continue;
+                }
+            };
+            let slices = frame.encode();
+            let bytes: usize = slices.iter().map(Bytes::len).sum();
+            if let Err(ended) = self.pulse.write(&self.stream, &slices).await {
+                return ended;
+            }
+            self.shard
+                .counters
+                .replication_out_bytes
+                .fetch_add(bytes as u64, Relaxed);
+        }
+    }
+
+    /// One frame's worth of answers; none if there is nothing to say.
+    fn collect(self: &Rc<Self>) -> Vec<Answered> {
+        let mut answers = Vec::new();
+        let mut bytes = 0;
+        for read in self.read.take() {
+            self.cold.borrow_mut().remove(&read.slot);
+            if self.state.borrow_mut().end_cold(read.slot, read.round) {
+                bytes += self.settle(read, &mut answers);
+            }
+        }
+        for index in self.feed.take() {
+            self.state.borrow_mut().moved(index as Slot);
+        }
+        while bytes < FRAME_BYTES && answers.len() < MOST_ENTRIES {
+            let turn = self.state.borrow_mut().next_turn();
+            let Some(turn) = turn else { break };
+            bytes += self.take_turn(turn, &mut answers);
+        }
+        answers
+    }
+
+    /// Reads one partition; returns the bytes of records.
+    fn take_turn(self: &Rc<Self>, turn: Turn, answers: &mut Vec<Answered>) -> usize {
+        let Turn { slot, round, .. } = turn;
+        let read = match self.find(slot, &turn.partition) {
+            Some(partition) => {
+                partition.read_for_follower(self.node, self.broker_epoch, turn.position, rt::now())
+            }
+            None => Err(PartitionError::Unknown),
+        };
+        match read {
+            Ok(mut read) => match std::mem::replace(&mut read.records, FollowerRecords::Now(Bytes::new())) {
+                FollowerRecords::Now(records) => {
+                    let given = Ok((read, records));
+                    self.settle(ColdRead { slot, round, given }, answers)
+                }
+                FollowerRecords::Cold(job) => {
+                    let most = job.largest_read();
+                    if self.state.borrow_mut().begin_cold(slot, round, most) {
+                        self.begin_cold(turn, read, job);
+                    }
+                    0
+                }
+            },
+            Err(error) => {
+                self.refuse(&turn, &error, answers);
+                0
+            }
+        }
+    }
+
+    /// Takes in what was read of a partition.
+    fn settle(&self, read: ColdRead, answers: &mut Vec<Answered>) -> usize {
+        let ColdRead { slot, round, given } = read;
+        let (found, records) = match given {
+            Ok(given) => given,
+            Err(error) => {
+                let outcome = outcome_of(&error);
+                self.state.borrow_mut().ended(slot, round);
+                answers.push(Answered { slot, round, outcome });
+                return 0;
+            }
+        };
+        if let Some(end) = found.diverging {
+            self.state.borrow_mut().ended(slot, round);
+            let outcome = Outcome::Diverging(end);
+            answers.push(Answered { slot, round, outcome });
+            return 0;
+        }
+        let bytes = records.len();
+        let given = Given {
+            bytes,
+            end: last_batch(&records).map(|batch| (batch.next_offset(), batch.leader_epoch())),
+            high_watermark: found.high_watermark,
+            log_start: found.log_start,
+        };
+        if self.state.borrow_mut().read(slot, round, given) {
+            let outcome = Outcome::Records {
+                high_watermark: found.high_watermark,
+                log_start: found.log_start,
+                records,
+            };
+            answers.push(Answered { slot, round, outcome });
+        }
+        bytes
+    }
+
+    fn begin_cold(self: &Rc<Self>, turn: Turn, read: FollowerRead, job: crate::log::ReadJob) {
+        let Turn { slot, round, .. } = turn;
+        let session = self.clone();
+        let task = rt::spawn(async move {
+            let room = session.shard.cold_reads.room(job.largest_read()).await;
+            let job = match room.whole {
+                true => job,
+                false => job.up_to(crate::shard::cold::LITTLE),
+            };
+            let given = job.run().await.map_err(PartitionError::from);
+            let given = given.map(|records| (read, room.hold(records)));
+            session.read.borrow_mut().push(ColdRead { slot, round, given });
+            session.wake.notify_one();
+        });
+        self.cold.borrow_mut().insert(slot, task);
+    }
+
+    /// Says why nothing comes, or waits where this broker is the one that is behind.
+    fn refuse(&self, turn: &Turn, error: &PartitionError, answers: &mut Vec<Answered>) {
+        let Turn { slot, round, .. } = *turn;
+        let behind = matches!(
+            error,
+            PartitionError::NotLeader | PartitionError::UnknownEpoch | PartitionError::Unknown
+        );
+        if behind {
+            let image = self.shard.image();
+            let known = image.partition(turn.partition.topic_id, turn.partition.partition);
+            if known.is_none_or(|known| known.leader_epoch < turn.position.leader_epoch) {
+                return self.state.borrow_mut().until_newer_image(slot, round);
+            }
+        }
+        self.state.borrow_mut().ended(slot, round);
+        let outcome = outcome_of(error);
+        answers.push(Answered { slot, round, outcome });
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for partition in self.partitions.take().into_values() {
+            partition.append_watchers.unsubscribe(&self.feed);
+        }
+    }
+}
+
+fn last_batch(records: &Bytes) -> Option<Batch<'_>> {
+    batches(records)
+        .filter_map(Result::ok)
+        .last()
+        .map(|(_, batch)| batch)
+}
+
+fn outcome_of(error: &PartitionError) -> Outcome {
+    Outcome::Refused(match error {
+        PartitionError::OutOfRange { start, end } => {
+            return Outcome::OutOfRange {
+                start: *start,
+                end: *end,
+            };
+        }
+        PartitionError::NotLeader => Refusal::NotLeader,
+        PartitionError::NotReplica => Refusal::NotReplica,
+        PartitionError::FencedEpoch => Refusal::FencedEpoch,
+        PartitionError::UnknownEpoch => Refusal::UnknownEpoch,
+        PartitionError::Unknown => Refusal::Unknown,
+        PartitionError::Corrupt(_) => Refusal::Corrupt,
+        _ => Refusal::Failed,
+    })
+}

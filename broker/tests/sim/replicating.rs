@@ -1,0 +1,216 @@
+//! Followers fetch from leaders: records are on every in-sync replica before they are acknowledged, at once and whatever
+//! the brokers' numbers of cores, and connections that are cut are found and made anew.
+
+use std::time::Duration;
+
+use broker::rt;
+use protocol::ErrorCode;
+use protocol::Str;
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+
+use crate::client::{Client, batch_of};
+use crate::machine::Machine;
+use crate::seeds::{twice, with_seeds};
+
+const TOPIC: &str = "replicated";
+const PARTITIONS: i32 = 5;
+
+/// Tries again until it is told; virtual time is free.
+async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..600 {
+        if let Some(done) = attempt().await {
+            return done;
+        }
+        rt::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{what}: not within a minute");
+}
+
+async fn start_with_topic(shards: &[u16]) -> Vec<Machine> {
+    let machines: Vec<Machine> = Machine::cluster(shards)
+        .into_iter()
+        .map(|machine| {
+            machine
+                .with("default.replication.factor", "3")
+                .with("min.insync.replicas", "2")
+        })
+        .collect();
+    futures::future::join_all(machines.iter().map(Machine::start)).await;
+    until("create the topic", async || {
+        let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
+        matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
+    })
+    .await;
+    machines
+}
+
+/// Leader and in-sync replicas of a partition, as `machine` knows them.
+async fn state_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
+    let mut client = Client::connect(machine.address()).await.ok()?;
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(Str::from(TOPIC)),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    let answer = client.call(12, &request).await.ok()?;
+    let found = answer.topics[0]
+        .partitions
+        .iter()
+        .find(|found| found.partition_index == partition)?;
+    Some((found.leader_id, found.isr_nodes.clone()))
+}
+
+fn leader_among(machines: &[Machine], id: i32) -> Option<&Machine> {
+    machines
+        .get(usize::try_from(id - 1).ok()?)
+        .filter(|machine| machine.is_running())
+}
+
+fn any_running(machines: &[Machine]) -> &Machine {
+    machines
+        .iter()
+        .find(|machine| machine.is_running())
+        .expect("one runs")
+}
+
+/// Produces until it is acknowledged by all in-sync replicas; its offset.
+async fn produce(machines: &[Machine], partition: i32, value: &str) -> i64 {
+    until("produce", async || {
+        let (leader, _) = state_of(any_running(machines), partition).await?;
+        let mut client = Client::connect(leader_among(machines, leader)?.address())
+            .await
+            .ok()?;
+        let batch = batch_of(&[value.to_string()], None);
+        client.produce(TOPIC, partition, batch).await.ok()?.ok()
+    })
+    .await
+}
+
+async fn in_sync(machines: &[Machine], many: usize) {
+    for partition in 0..PARTITIONS {
+        until("everybody in sync", async || {
+            let (_, isr) = state_of(any_running(machines), partition).await?;
+            (isr.len() == many).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn read(machines: &[Machine], partition: i32) -> Vec<String> {
+    until("read", async || {
+        let (leader, _) = state_of(any_running(machines), partition).await?;
+        let mut client = Client::connect(leader_among(machines, leader)?.address())
+            .await
+            .ok()?;
+        let all = client.read_all(TOPIC, partition, 0).await.ok()?;
+        Some(all.into_iter().map(|(_, value)| value).collect())
+    })
+    .await
+}
+
+async fn everything_is_on_the_others(_: u64) {
+    let machines = start_with_topic(&[1, 2, 3]).await;
+    in_sync(&machines, 3).await;
+    for partition in 0..PARTITIONS {
+        for number in 0..10 {
+            produce(&machines, partition, &format!("{partition}-{number}")).await;
+        }
+    }
+    machines[0].kill();
+    for partition in 0..PARTITIONS {
+        produce(&machines, partition, "after").await;
+        let mut found = read(&machines, partition).await;
+        found.dedup();
+        let expected: Vec<String> = (0..10)
+            .map(|number| format!("{partition}-{number}"))
+            .chain(["after".to_string()])
+            .collect();
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_on_brokers_with_other_numbers_of_cores() {
+    with_seeds(3, everything_is_on_the_others);
+}
+
+#[test]
+fn a_seed_decides_replication_too() {
+    twice(1, everything_is_on_the_others);
+}
+
+#[test]
+fn a_record_is_acknowledged_when_the_followers_have_synced_it_and_waits_for_nothing_else() {
+    with_seeds(3, |_| async move {
+        let machines = start_with_topic(&[2, 2, 2]).await;
+        in_sync(&machines, 3).await;
+        let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
+        let leader = leader_among(&machines, leader).expect("it runs");
+        let mut client = leader.client().await;
+        for number in 0..20 {
+            // Nothing is on its way meanwhile: every record comes to sessions that rest.
+            rt::sleep(Duration::from_millis(700)).await;
+            let began = rt::now();
+            let batch = batch_of(&[format!("{number}")], None);
+            client
+                .produce(TOPIC, 0, batch)
+                .await
+                .expect("an answer")
+                .expect("acknowledged");
+            // Virtual time. There and back to the leader and to its followers, and the syncs of three disks; a fetch that
+            // waits, or a poll, would be ten times as much.
+            assert!(
+                began.elapsed() < Duration::from_millis(40),
+                "{:?}",
+                began.elapsed()
+            );
+        }
+    });
+}
+
+#[test]
+fn a_follower_that_was_cut_off_comes_back_into_the_set() {
+    with_seeds(3, |seed| async move {
+        let machines = start_with_topic(&[1, 1, 1]).await;
+        in_sync(&machines, 3).await;
+        let follower = machines[2].process();
+        for other in [&machines[0], &machines[1]] {
+            follower.cut(&other.process());
+            other.process().cut(&follower);
+        }
+        for partition in 0..PARTITIONS {
+            produce(&machines[..2], partition, "without").await;
+        }
+        for other in [&machines[0], &machines[1]] {
+            follower.heal(&other.process());
+            other.process().heal(&follower);
+        }
+        in_sync(&machines, 3).await;
+        for partition in 0..PARTITIONS {
+            let offset = produce(&machines, partition, "with").await;
+            assert!(offset >= 1, "seed {seed}");
+        }
+    });
+}
+
+#[test]
+fn a_broker_that_comes_back_with_another_number_of_cores_is_followed_and_follows() {
+    with_seeds(3, |_| async move {
+        let mut machines = start_with_topic(&[2, 2, 2]).await;
+        in_sync(&machines, 3).await;
+        for turn in 0..3 {
+            for partition in 0..PARTITIONS {
+                produce(&machines, partition, &format!("{turn}")).await;
+            }
+            machines[turn].stop().await;
+            machines[turn].set_shards(if turn == 1 { 1 } else { 3 });
+            machines[turn].start().await;
+            in_sync(&machines, 3).await;
+        }
+        for partition in 0..PARTITIONS {
+            assert_eq!(read(&machines, partition).await, ["0", "1", "2"]);
+        }
+    });
+}
