@@ -272,6 +272,29 @@ impl Handle {
         }))
     }
 
+    /// One that decides alone and remembers nothing, in a simulated world.
+    #[cfg(test)]
+    pub(crate) fn deciding(image: MetadataImage) -> Handle {
+        let (queue, mut submitted) = mpsc::channel::<Submitted>(QUEUE_LEN);
+        let publisher = Arc::new(Publisher::new(image));
+        let control = ControlHandle::simulated();
+        let shared = publisher.clone();
+        let run = async move {
+            while let Some(Submitted { request, slot, .. }) = submitted.recv().await {
+                let mut image = MetadataImage::clone(&shared.image());
+                let reply = crate::metadata::fixtures::done(&mut image, &request);
+                image.offset += 1;
+                let offset = image.offset;
+                let number = shared.publish(image);
+                shared.installed(number).await;
+                slot.answer(Ok(Answered { reply, offset }));
+            }
+        };
+        drop(control.spawn(run));
+        let (_, state) = watch::channel(QuorumState::default());
+        Handle::new(queue, publisher, state, control)
+    }
+
     /// Asks for a change. The reply comes when the change is synced, applied and installed by every subscriber, or is
     /// refused, or at the deadline (then the change may still happen). Never waits.
     pub fn submit(&self, request: Request, deadline: Instant, reply: ReplyFn) {

@@ -21,6 +21,8 @@ pub mod producer_ids;
 pub mod queries;
 pub mod read;
 pub mod replicas;
+#[cfg(test)]
+mod replication_tests;
 pub mod sync;
 pub mod topic_config;
 pub mod upkeep;
