@@ -21,9 +21,9 @@ pub mod producer_ids;
 pub mod queries;
 pub mod read;
 pub mod replicas;
-#[cfg(test)]
-mod replication_tests;
 pub mod sync;
+#[cfg(test)]
+mod tests;
 pub mod topic_config;
 pub mod upkeep;
 pub mod waiters;

@@ -5,21 +5,21 @@ use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
+use protocol::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
 use protocol::record::batch::{BatchBuilder, batches};
 use protocol::record::compression::Compression;
 
-use super::bridge;
-use super::error::PartitionError;
-use super::lead::{FollowerRead, FollowerRecords};
-use super::produce::Acks;
-use super::replicas::FoundLog;
-use super::*;
 use crate::log::{LogName, ReadPlan, RecoverFrom};
 use crate::metadata::fixtures::{done, image, new_topic};
 use crate::metadata::{Request, TopicReply};
 use crate::rt::recorder::{Recorder, Survives};
 use crate::rt::sim;
+use crate::shard::bridge;
+use crate::shard::error::PartitionError;
+use crate::shard::lead::{FollowerRead, FollowerRecords};
+use crate::shard::produce::Acks;
+use crate::shard::replicas::FoundLog;
+use crate::shard::*;
 
 const TOPIC: &str = "orders";
 const LAG: Duration = Duration::from_secs(30);

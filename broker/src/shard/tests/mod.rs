@@ -1,0 +1,3 @@
+//! Scenarios of whole cores.
+
+mod replication;
