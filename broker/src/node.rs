@@ -630,6 +630,7 @@ fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitch
         producers_check: config.storage.producers_check,
         retention_check: config.storage.retention_check,
         checkpoint_every: config.storage.checkpoint_every,
+        near_replicas: config.storage.near_replicas,
         replica_lag_max: config.storage.replica_lag_max,
         disk_reserve_bytes: config.storage.disk_reserve_bytes,
         answer_before_sync: switches.answer_before_sync,

@@ -7,7 +7,7 @@ use protocol::messages::list_offsets::{
 };
 
 use super::cut::ask_about;
-use super::lookup::by_name;
+use super::lookup::{Claim, by_name};
 use super::serve::Ctx;
 use crate::shard::mesh::{Answer, Message};
 use crate::shard::queries::{OffsetFound, OffsetQuery, Wanted};
@@ -17,7 +17,13 @@ pub async fn handle(ctx: &Ctx, request: ListOffsetsRequest) -> ListOffsetsRespon
     let shard = ctx.shard();
     let image = shard.image();
     let question = |topic: &str, asked: &ListOffsetsRequestTopicPartition| {
-        let partition = by_name(shard, &image, topic, asked.partition_index)?;
+        let partition = by_name(
+            shard,
+            &image,
+            topic,
+            asked.partition_index,
+            Claim::of(asked.current_leader_epoch),
+        )?;
         let query = OffsetQuery {
             partition,
             leader_epoch: asked.current_leader_epoch,

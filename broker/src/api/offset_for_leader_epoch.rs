@@ -8,7 +8,7 @@ use protocol::messages::offset_for_leader_epoch::{
 };
 
 use super::cut::ask_about;
-use super::lookup::by_name;
+use super::lookup::{Claim, by_name};
 use super::serve::Ctx;
 use crate::replication::epochs::EpochEnd;
 use crate::shard::mesh::{Answer, Message};
@@ -19,7 +19,13 @@ pub async fn handle(ctx: &Ctx, request: OffsetForLeaderEpochRequest) -> OffsetFo
     let shard = ctx.shard();
     let image = shard.image();
     let question = |topic: &str, asked: &OffsetForLeaderEpochRequestTopicPartition| {
-        let partition = by_name(shard, &image, topic, asked.partition)?;
+        let partition = by_name(
+            shard,
+            &image,
+            topic,
+            asked.partition,
+            Claim::of(asked.current_leader_epoch),
+        )?;
         let query = EpochQuery {
             partition,
             current_epoch: asked.current_leader_epoch,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use protocol::messages::produce::{
     ProduceRequest, ProduceRequestTopicData, ProduceRequestTopicDataPartitionData, ProduceResponse,
-    ProduceResponseResponse, ProduceResponseResponsePartitionResponse,
+    ProduceResponseNodeEndpoint, ProduceResponseResponse, ProduceResponseResponsePartitionResponse,
     ProduceResponseResponsePartitionResponseCurrentLeader,
 };
 use protocol::{ErrorCode, Str, TopicId, TopicPartition};
@@ -17,7 +17,7 @@ use protocol::{ErrorCode, Str, TopicId, TopicPartition};
 use super::batches::{self, Refusal};
 use super::cut::ask_owners;
 use super::error::code_of;
-use super::lookup;
+use super::lookup::{self, Claim};
 use super::serve::{Answer, Ctx};
 use crate::metadata::image::{MetadataImage, TopicImage};
 use crate::rt;
@@ -109,8 +109,14 @@ fn check_one(
 ) -> Result<(TopicPartition, Bytes), Refusal> {
     let shard = ctx.shard();
     let found = match ctx.version() >= TOPIC_IDS {
-        true => lookup::by_id(shard, image, TopicId(topic.topic_id), partition.index),
-        false => lookup::by_name(shard, image, &topic.name, partition.index),
+        true => lookup::by_id(
+            shard,
+            image,
+            TopicId(topic.topic_id),
+            partition.index,
+            Claim::LEADER,
+        ),
+        false => lookup::by_name(shard, image, &topic.name, partition.index, Claim::LEADER),
     };
     let id = found.map_err(Refusal::from)?;
     if image.topic_by_id(id.topic_id).is_some_and(|topic| topic.internal) {
@@ -193,8 +199,22 @@ fn answer(ctx: &Ctx, request: &ProduceRequest, settled: Vec<Settled>) -> Produce
                 .collect(),
         }
     });
+    let responses: Vec<ProduceResponseResponse> = responses.collect();
+    let leaders = responses
+        .iter()
+        .flat_map(|topic| &topic.partition_responses)
+        .map(|partition| partition.current_leader.leader_id)
+        .filter(|leader| *leader >= 0);
+    let nodes = lookup::nodes(&image, &ctx.connection.listener, leaders);
+    let node_endpoints = nodes.into_iter().map(|node| ProduceResponseNodeEndpoint {
+        node_id: node.id,
+        host: node.host,
+        port: node.port,
+        rack: node.rack,
+    });
     ProduceResponse {
-        responses: responses.collect(),
+        node_endpoints: node_endpoints.collect(),
+        responses,
         ..Default::default()
     }
 }

@@ -27,6 +27,9 @@ pub use settings::{Origin, Setting, Settings};
 
 use crate::rt::IoEngine;
 
+/// `replica.selector.class` under which consumers are sent to a replica of their rack.
+const RACK_AWARE: &str = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+
 /// Everything a broker is told at start.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -62,6 +65,8 @@ pub struct NodeOptions {
 pub struct StorageOptions {
     /// `log.dirs`, in its order. Never empty.
     pub log_dirs: Vec<PathBuf>,
+    /// `replica.selector.class` is the one that looks at racks.
+    pub near_replicas: bool,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_max: Duration,
     /// `log.retention.check.interval.ms`.
@@ -195,6 +200,7 @@ impl Config {
             node,
             storage: StorageOptions {
                 log_dirs,
+                near_replicas: values.0.text("replica.selector.class") == Some(RACK_AWARE),
                 replica_lag_max: values.millis("replica.lag.time.max.ms"),
                 retention_check: values.millis("log.retention.check.interval.ms"),
                 checkpoint_every: values.millis("log.flush.offset.checkpoint.interval.ms"),

@@ -135,6 +135,24 @@ impl Leader {
         self.high_watermark
     }
 
+    /// Whether an earlier leader may have committed, and shown to somebody, more than this one knows to be committed: until
+    /// the followers have answered, the end of what may be read must not be told (KIP-207).
+    pub fn is_behind(&self) -> bool {
+        self.high_watermark < self.epoch_start
+    }
+
+    /// In-sync followers that have everything below `offset`, the one with the most first.
+    pub fn followers_with(&self, offset: Offset) -> Vec<NodeId> {
+        let mut found: Vec<(Offset, NodeId)> = self
+            .followers
+            .iter()
+            .filter(|(node, follower)| follower.synced >= offset && self.committed.isr.contains(node))
+            .map(|(node, follower)| (follower.synced, *node))
+            .collect();
+        found.sort_unstable_by_key(|(synced, node)| (std::cmp::Reverse(*synced), *node));
+        found.into_iter().map(|(_, node)| node).collect()
+    }
+
     /// Replicas counted as in sync now.
     pub fn isr(&self) -> &[NodeId] {
         &self.committed.isr

@@ -9,8 +9,10 @@ use protocol::ids::{LeaderEpoch, NodeId, Offset};
 use super::error::PartitionError;
 use super::partitions::Partition;
 use crate::log::{ReadJob, ReadPlan};
+use crate::metadata::image::MetadataImage;
 use crate::replication::epochs::{self, EpochEnd};
 use crate::replication::follower::FollowerPosition;
+use crate::replication::leader::Leader;
 use crate::rt::Instant;
 
 /// How a follower gets its records.
@@ -116,6 +118,31 @@ impl Partition {
             .as_mut()
             .and_then(|leader| leader.follower_synced(node, broker_epoch, synced, at));
         self.follower_moved(node, moved);
+    }
+
+    /// It has led for too short a time to know what an earlier leader had committed (KIP-207).
+    pub(super) fn is_behind_its_epoch(&self) -> bool {
+        self.leader.borrow().as_ref().is_some_and(Leader::is_behind)
+    }
+
+    /// The replica a consumer in `rack` had better read `offset` from, if that is not this one (KIP-392).
+    pub(super) fn preferred_replica(
+        &self,
+        image: &MetadataImage,
+        me: NodeId,
+        rack: &str,
+        offset: Offset,
+    ) -> Option<NodeId> {
+        let is_there = |node: NodeId| {
+            let broker = image.broker(node);
+            broker.is_some_and(|broker| broker.serves() && broker.rack.as_deref() == Some(rack))
+        };
+        if is_there(me) {
+            return None;
+        }
+        let leader = self.leader.borrow();
+        let followers = leader.as_ref()?.followers_with(offset);
+        followers.into_iter().find(|node| is_there(*node))
     }
 
     /// A follower's progress was taken in: acts on a moved high watermark, and lets it into the ISR if it belongs there.

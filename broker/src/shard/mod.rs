@@ -100,6 +100,8 @@ pub struct Options {
     pub retention_check: Duration,
     /// `log.flush.offset.checkpoint.interval.ms`.
     pub checkpoint_every: Duration,
+    /// `replica.selector.class` is the one that looks at racks.
+    pub near_replicas: bool,
     /// `replica.lag.time.max.ms`.
     pub replica_lag_max: Duration,
     /// Free bytes below which producers are refused.

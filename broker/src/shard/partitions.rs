@@ -156,12 +156,16 @@ impl Partition {
         if self.offline.get() {
             return Err(PartitionError::Storage);
         }
-        let leader = self.leader.borrow();
-        let leader = leader.as_ref().ok_or(PartitionError::NotLeader)?;
-        epochs::check(claimed_epoch, leader.epoch()).map_err(|stale| match stale {
-            Stale::Fenced => PartitionError::FencedEpoch,
-            Stale::Unknown => PartitionError::UnknownEpoch,
-        })
+        let epoch = self.leader_epoch().ok_or(PartitionError::NotLeader)?;
+        check_epoch(claimed_epoch, epoch)
+    }
+
+    /// As [`Partition::check_leader`], for consumers, which may also read from a replica that follows (KIP-392).
+    pub(super) fn check_replica_of(&self, claimed_epoch: i32) -> Result<(), PartitionError> {
+        match self.following() {
+            Some(following) => check_epoch(claimed_epoch, following.leader_epoch),
+            None => self.check_leader(claimed_epoch),
+        }
     }
 
     /// The epoch under which this broker leads it, if it does.
@@ -373,4 +377,11 @@ impl Shard {
             log_start,
         })
     }
+}
+
+fn check_epoch(claimed: i32, current: LeaderEpoch) -> Result<(), PartitionError> {
+    epochs::check(claimed, current).map_err(|stale| match stale {
+        Stale::Fenced => PartitionError::FencedEpoch,
+        Stale::Unknown => PartitionError::UnknownEpoch,
+    })
 }

@@ -84,6 +84,9 @@ impl Shard {
     async fn find_offset(self: &Rc<Self>, query: &OffsetQuery) -> OffsetReply {
         let partition = self.partition(&query.partition).ok_or(PartitionError::Unknown)?;
         partition.check_leader(query.leader_epoch)?;
+        if query.wanted == Wanted::Latest && partition.is_behind_its_epoch() {
+            return Err(PartitionError::Moved);
+        }
         let offsets = partition.log()?.offsets();
         let plain = |offset: Offset, leader_epoch| OffsetFound {
             offset: offset.0,

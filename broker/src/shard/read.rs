@@ -3,9 +3,10 @@
 //! Deals out the bytes before it reads. Leaves sessions, long polls and the wire to `api/fetch`, bytes to `log/reader`.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use protocol::{LeaderEpoch, Offset, TopicPartition};
+use protocol::{LeaderEpoch, NodeId, Offset, TopicPartition};
 
 use super::Shard;
 use super::cold::{LITTLE, Room};
@@ -23,6 +24,10 @@ pub struct Read {
     pub max_bytes: usize,
     /// Return the first batch found even if it is larger than `max_bytes`, so that a reader always gets on.
     pub first_batch_always: bool,
+    /// A replica that follows may answer.
+    pub any_replica: bool,
+    /// Where the consumer is, if it says so and a nearer replica may be named to it.
+    pub rack: Option<Arc<str>>,
 }
 
 /// One partition to read.
@@ -52,6 +57,15 @@ pub struct Found {
     pub log_start: Offset,
     /// Set when the reader holds records that this log does not: where it must go back to. No records then.
     pub diverging: Option<EpochEnd>,
+    /// A replica nearer to the reader, which should ask there. No records then (KIP-392).
+    pub preferred: Option<NodeId>,
+}
+
+impl Found {
+    /// Whether the reader should hear of it even without records: it has to go elsewhere, or back.
+    pub fn is_news(&self) -> bool {
+        self.diverging.is_some() || self.preferred.is_some()
+    }
 }
 
 /// Reply for one partition.
@@ -93,7 +107,7 @@ impl Shard {
             .parts
             .iter()
             .map(|part| {
-                let planned = self.plan_read(part, left, first_always);
+                let planned = self.plan_read(&read, part, left, first_always);
                 let size = planned.size();
                 left = left.saturating_sub(size);
                 first_always &= size == 0;
@@ -130,11 +144,21 @@ impl Shard {
         reads
     }
 
-    fn plan_read(&self, part: &ReadPart, left: usize, first_always: bool) -> Planned {
-        let planned = match self.partition(&part.partition) {
-            Some(partition) => plan(&partition, part, left, first_always),
-            None => Err(PartitionError::Unknown),
+    fn plan_read(&self, read: &Read, part: &ReadPart, left: usize, first_always: bool) -> Planned {
+        let Some(partition) = self.partition(&part.partition) else {
+            return Planned::Now(Err(PartitionError::Unknown));
         };
+        let may = match read.any_replica {
+            true => partition.check_replica_of(part.leader_epoch),
+            false => partition.check_leader(part.leader_epoch),
+        };
+        let planned = may.and_then(|()| {
+            let rack = read.rack.as_deref();
+            let preferred = rack.and_then(|rack| {
+                partition.preferred_replica(&self.image(), self.options.node_id, rack, part.offset)
+            });
+            plan(&partition, part, left, first_always, preferred)
+        });
         planned.unwrap_or_else(|error| Planned::Now(Err(error)))
     }
 
@@ -219,8 +243,8 @@ fn plan(
     part: &ReadPart,
     left: usize,
     first_always: bool,
+    preferred: Option<NodeId>,
 ) -> Result<Planned, PartitionError> {
-    partition.check_leader(part.leader_epoch)?;
     let log = partition.log()?;
     let offsets = log.offsets();
     let mut found = Found {
@@ -229,6 +253,7 @@ fn plan(
         last_stable: offsets.high_watermark,
         log_start: offsets.log_start,
         diverging: None,
+        preferred: None,
     };
     if part.last_fetched_epoch >= 0 {
         // A reader of records under an epoch that this log never had can go back to nothing that both share.
@@ -252,6 +277,10 @@ fn plan(
             start: offsets.log_start,
             end: offsets.log_end,
         });
+    }
+    if preferred.is_some() {
+        found.preferred = preferred;
+        return Ok(Planned::Now(Ok(found)));
     }
     let max_bytes = part.max_bytes.min(left);
     if part.offset >= offsets.high_watermark || (max_bytes == 0 && !first_always) {

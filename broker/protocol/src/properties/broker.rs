@@ -248,7 +248,7 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "replica.fetch.wait.max.ms", kind: Int, default: Some("500"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "replica.high.watermark.checkpoint.interval.ms", kind: Long, default: Some("5000"), range: Any, scope: ReadOnly, effect: Accepted, doc: "High watermarks are written down with the recovery points." },
     Property { name: "replica.lag.time.max.ms", kind: Long, default: Some("30000"), range: AtLeast(100), scope: ReadOnly, effect: Served, doc: "A follower that has not had all there was for so long leaves the in-sync set." },
-    Property { name: "replica.selector.class", kind: String, default: None, range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
+    Property { name: "replica.selector.class", kind: String, default: None, range: OneOf(&["org.apache.kafka.common.replica.LeaderSelector", "org.apache.kafka.common.replica.RackAwareReplicaSelector"]), scope: ReadOnly, effect: Served, doc: "Which replica consumers are sent to: the leader, or an in-sync one in the consumer's rack." },
     Property { name: "replica.socket.receive.buffer.bytes", kind: Int, default: Some("65536"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "replica.socket.timeout.ms", kind: Int, default: Some("30000"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "replication.quota.window.num", kind: Int, default: Some("11"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },

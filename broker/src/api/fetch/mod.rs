@@ -6,16 +6,18 @@ mod poll;
 pub mod session;
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ErrorCode;
 use protocol::ids::TopicId;
 use protocol::messages::fetch::{
-    FetchRequest, FetchRequestTopic, FetchResponse, FetchResponseResponse, FetchResponseResponsePartition,
-    FetchResponseResponsePartitionCurrentLeader, FetchResponseResponsePartitionDivergingEpoch,
+    FetchRequest, FetchRequestTopic, FetchResponse, FetchResponseNodeEndpoint, FetchResponseResponse,
+    FetchResponseResponsePartition, FetchResponseResponsePartitionCurrentLeader,
+    FetchResponseResponsePartitionDivergingEpoch,
 };
 
-use super::lookup;
+use super::lookup::{self, Claim};
 use super::serve::Ctx;
 use crate::metadata::image::MetadataImage;
 use crate::rt;
@@ -24,6 +26,8 @@ use session::{Entry, Session, SessionError, Told, TopicKey, Wanted};
 
 /// First version that names topics by id.
 const TOPIC_IDS: i16 = 13;
+/// First version whose consumers say where they are, and read from followers.
+const ANY_REPLICA: i16 = 11;
 
 /// Serves one fetch.
 pub async fn handle(ctx: &Ctx, request: FetchRequest) -> FetchResponse {
@@ -143,15 +147,22 @@ async fn poll(
 ) -> (Vec<Got>, Option<usize>) {
     let shard = ctx.shard();
     let image = shard.image();
+    let any_replica = ctx.version() >= ANY_REPLICA;
+    let claim = |entry: &Entry| Claim {
+        leader_epoch: entry.wanted.leader_epoch,
+        any_replica,
+    };
+    let rack =
+        (shard.options.near_replicas && !request.rack_id.is_empty()).then(|| Arc::from(&*request.rack_id));
     let targets = entries.iter().map(|entry| match &entry.topic {
-        TopicKey::Id(id) => lookup::by_id(shard, &image, *id, entry.partition),
-        TopicKey::Name(name) => lookup::by_name(shard, &image, name, entry.partition),
+        TopicKey::Id(id) => lookup::by_id(shard, &image, *id, entry.partition, claim(entry)),
+        TopicKey::Name(name) => lookup::by_name(shard, &image, name, entry.partition, claim(entry)),
     });
     let limit = shard
         .options
         .fetch_max_bytes
         .min(usize::try_from(request.max_bytes).unwrap_or(0));
-    let mut poll = Poll::new(shard, entries, targets.collect(), limit, start);
+    let mut poll = Poll::new(shard, entries, targets.collect(), limit, start).from(any_replica, rack);
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0).min(limit);
     let deadline = rt::now() + Duration::from_millis(request.max_wait_ms.max(0) as u64);
     if !entries.is_empty() {
@@ -179,13 +190,28 @@ fn answer(ctx: &Ctx, session_id: i32, entries: &mut [Entry], got: Vec<Got>, full
     for (entry, got) in entries.iter_mut().zip(got) {
         let has_records = got
             .as_ref()
-            .is_ok_and(|found| !found.records.is_empty() || found.diverging.is_some());
+            .is_ok_and(|found| !found.records.is_empty() || found.is_news());
         let changed = entry.tell(told(&got));
         if full || changed || has_records {
             push(&mut response, entry, partition(&image, entry, got));
         }
     }
+    name_nodes(ctx, &image, &mut response);
     response
+}
+
+/// Where the brokers are that this answer sends the client to (KIP-951).
+fn name_nodes(ctx: &Ctx, image: &MetadataImage, response: &mut FetchResponse) {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    let leaders = partitions.map(|partition| partition.current_leader.leader_id);
+    let nodes = lookup::nodes(image, &ctx.connection.listener, leaders.filter(|id| *id >= 0));
+    let endpoints = nodes.into_iter().map(|node| FetchResponseNodeEndpoint {
+        node_id: node.id,
+        host: node.host,
+        port: node.port,
+        rack: node.rack,
+    });
+    response.node_endpoints = endpoints.collect();
 }
 
 fn told(got: &Got) -> Told {
@@ -233,6 +259,7 @@ fn partition(image: &MetadataImage, entry: &Entry, got: Got) -> FetchResponseRes
             // Null, as Kafka sends to readers of uncommitted records; there are no aborted transactions to name.
             aborted_transactions: None,
             records: Some(found.records),
+            preferred_read_replica: found.preferred.map_or(-1, |node| node.0),
             diverging_epoch: found.diverging.map_or_else(Default::default, |end| {
                 FetchResponseResponsePartitionDivergingEpoch {
                     epoch: end.epoch.0,

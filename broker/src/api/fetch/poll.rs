@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures::future::join_all;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -32,6 +33,10 @@ pub(super) struct Poll<'a> {
     max_bytes: usize,
     /// Entry that is first in line for bytes.
     start: usize,
+    /// See [`Read::any_replica`].
+    any_replica: bool,
+    /// See [`Read::rack`].
+    rack: Option<Arc<str>>,
 }
 
 impl<'a> Poll<'a> {
@@ -54,7 +59,15 @@ impl<'a> Poll<'a> {
             got,
             max_bytes,
             start,
+            any_replica: false,
+            rack: None,
         }
+    }
+
+    /// From whom, and for whom.
+    pub(super) fn from(mut self, any_replica: bool, rack: Option<Arc<str>>) -> Poll<'a> {
+        (self.any_replica, self.rack) = (any_replica, rack);
+        self
     }
 
     /// What every entry came to, in the order of the entries.
@@ -86,7 +99,7 @@ impl<'a> Poll<'a> {
     pub(super) fn has_news(&self) -> bool {
         self.got
             .iter()
-            .any(|got| got.as_ref().map_or(true, |found| found.diverging.is_some()))
+            .any(|got| got.as_ref().map_or(true, Found::is_news))
     }
 
     /// Reads every entry.
@@ -113,6 +126,8 @@ impl<'a> Poll<'a> {
                 parts: indexes.iter().filter_map(|index| self.part(*index)).collect(),
                 max_bytes: share,
                 first_batch_always: already == 0,
+                any_replica: self.any_replica,
+                rack: self.rack.clone(),
             };
             async move { (indexes, shard.ask(core, Message::Read(read)).await) }
         });

@@ -88,6 +88,8 @@ async fn read(shard: &Rc<Shard>, partition: TopicPartition, at: Offset) -> Resul
         parts: vec![part],
         max_bytes: CHUNK_BYTES,
         first_batch_always: true,
+        any_replica: false,
+        rack: None,
     };
     let mut found = shard.read(read).await;
     let reply = found.pop().unwrap_or(Err(PartitionError::Unknown));

@@ -326,6 +326,7 @@ fn options(broker: &Broker) -> Options {
         producers_check: Duration::from_secs(600),
         retention_check: Duration::from_secs(600),
         checkpoint_every: Duration::from_secs(60),
+        near_replicas: false,
         replica_lag_max: LAG,
         disk_reserve_bytes: 0,
         answer_before_sync: false,
