@@ -19,5 +19,6 @@ mod idempotence;
 mod listeners;
 mod process;
 mod producing;
+mod replicating;
 mod restart;
 mod topics;

@@ -214,3 +214,66 @@ fn a_broker_that_comes_back_with_another_number_of_cores_is_followed_and_follows
         }
     });
 }
+
+#[test]
+fn a_follower_far_behind_catches_up_from_files() {
+    with_seeds(2, |seed| async move {
+        let mut machines = start_with_topic(&[1, 2, 1]).await;
+        // The tail cache holds a sixteenth of that.
+        machines = machines
+            .into_iter()
+            .map(|machine| machine.with("memory.limit.bytes", "16777216"))
+            .collect();
+        for machine in &machines {
+            machine.stop().await;
+        }
+        futures::future::join_all(machines.iter().map(Machine::start)).await;
+        in_sync(&machines, 3).await;
+        machines[2].power_off(seed);
+        let large = "x".repeat(400_000);
+        for number in 0..24 {
+            produce(&machines, number % PARTITIONS, &format!("{number}-{large}")).await;
+        }
+        machines[2].start().await;
+        in_sync(&machines, 3).await;
+        machines[0].kill();
+        for partition in 0..PARTITIONS {
+            let found = read(&machines, partition).await;
+            let numbers: Vec<&str> = found.iter().filter_map(|value| value.split('-').next()).collect();
+            let mut expected: Vec<String> = (0..24)
+                .filter(|number| number % PARTITIONS == partition)
+                .map(|number| number.to_string())
+                .collect();
+            expected.dedup();
+            assert_eq!(numbers, expected, "seed {seed}");
+        }
+    });
+}
+
+#[test]
+fn a_follower_whose_disk_stalls_is_left_behind_and_comes_back() {
+    with_seeds(2, |seed| async move {
+        let machines: Vec<Machine> = start_with_topic(&[1, 1, 1])
+            .await
+            .into_iter()
+            .map(|machine| machine.with("replica.lag.time.max.ms", "3000"))
+            .collect();
+        for machine in &machines {
+            machine.stop().await;
+        }
+        futures::future::join_all(machines.iter().map(Machine::start)).await;
+        in_sync(&machines, 3).await;
+        let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
+        let slow = machines[leader as usize % 3].process();
+        slow.stall_disk(true);
+        let large = "x".repeat(700_000);
+        // More than a session's window: the rest stays with the leader.
+        for number in 0..20 {
+            produce(&machines, 0, &format!("{number}-{large}")).await;
+        }
+        slow.stall_disk(false);
+        in_sync(&machines, 3).await;
+        let offset = produce(&machines, 0, "end").await;
+        assert!(offset >= 20, "seed {seed}");
+    });
+}

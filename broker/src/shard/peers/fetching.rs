@@ -3,7 +3,7 @@
 //!
 //! Owns the connection and its time limits. Leaves what is asked to `replication/session.rs` and records to `follow.rs`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::rc::Rc;
@@ -31,6 +31,8 @@ use crate::shard::follow::FollowError;
 const CONNECT: Duration = Duration::from_secs(3);
 /// Between two tries: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+/// A connection that held for so long was a good one.
+const LASTED: Duration = Duration::from_secs(5);
 /// A session may have so many bytes on their way or not yet durable: at least, and at most.
 const WINDOW: (usize, usize) = (1 << 20, 8 << 20);
 /// All sessions of a core should fit into its receive budget: one has this part of it.
@@ -53,8 +55,6 @@ pub(super) struct Session {
     target: Target,
     asking: RefCell<Asking>,
     wake: Notify,
-    /// Frames have come over this connection.
-    heard: Cell<bool>,
 }
 
 impl Session {
@@ -65,7 +65,6 @@ impl Session {
             target,
             asking: RefCell::new(Asking::new(window as u32)),
             wake: Notify::default(),
-            heard: Cell::new(false),
         })
     }
 
@@ -100,8 +99,10 @@ impl Session {
         let mut pause = PAUSE.0;
         let mut told = false;
         loop {
+            let began = rt::now();
             let ended = self.connect_and_run().await;
-            if self.heard.take() {
+            // One that ends at once, again and again, is no reason for haste.
+            if began.elapsed() > LASTED {
                 (pause, told) = (PAUSE.0, false);
             }
             let Target { node, core, .. } = self.target;
@@ -226,7 +227,6 @@ impl Session {
                 Err(ended) => return ended,
             };
             pulse.heard();
-            self.heard.set(true);
             let bytes = &self.shard.counters.replication_in_bytes;
             bytes.fetch_add(frame.len() as u64, Relaxed);
             match FromLeader::decode(frame) {
