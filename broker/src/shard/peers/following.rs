@@ -31,8 +31,12 @@ pub(super) async fn follow(shard: Rc<Shard>) {
         let synced = shard.synced_progress.wait();
         let image = shard.image_changed.wait();
         sessions.meet_leaders();
-        for partition in shard.follow_changed.take() {
-            sessions.route(partition);
+        let moved = shard.follow_changed.take();
+        for partition in &moved {
+            sessions.route(*partition);
+        }
+        if !moved.is_empty() {
+            sessions.close_idle();
         }
         if std::mem::take(&mut first) {
             for partition in shard.followed() {
@@ -114,8 +118,6 @@ impl Sessions {
                 }
             }
         }
-        // Those that nothing is followed from any more.
-        self.open.retain(|_, (session, _)| !session.is_empty());
         for partition in again {
             self.routes.remove(&partition);
             self.route(partition);
@@ -125,6 +127,14 @@ impl Sessions {
     /// Brings a partition to the session it belongs to now, or to none.
     fn route(&mut self, id: TopicPartition) {
         let partition = self.shard.partition(&id);
+        if partition
+            .as_ref()
+            .is_some_and(|partition| partition.cutting.get())
+            && let Some((session, _)) = self.routes.get(&id).and_then(|key| self.open.get(key))
+        {
+            // It will go on there, or be brought elsewhere then.
+            return session.want(id);
+        }
         let following = partition.and_then(|partition| partition.following());
         let key = following.and_then(|following| {
             let cores = self.leader(following.leader)?.cores;
@@ -146,6 +156,11 @@ impl Sessions {
         if let Some(key) = key {
             self.session(key).want(id);
         }
+    }
+
+    /// Ends sessions that nothing is followed over any more.
+    fn close_idle(&mut self) {
+        self.open.retain(|_, (session, _)| !session.is_empty());
     }
 
     fn leader(&mut self, node: NodeId) -> Option<&Leader> {
