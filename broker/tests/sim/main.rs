@@ -3,6 +3,7 @@
 
 mod client;
 mod cluster;
+mod failover;
 mod machine;
 mod replicating;
 mod seeds;

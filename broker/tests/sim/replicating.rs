@@ -12,11 +12,11 @@ use crate::client::{Client, batch_of};
 use crate::machine::Machine;
 use crate::seeds::{twice, with_seeds};
 
-const TOPIC: &str = "replicated";
-const PARTITIONS: i32 = 5;
+pub(crate) const TOPIC: &str = "replicated";
+pub(crate) const PARTITIONS: i32 = 5;
 
 /// Tries again until it is told; virtual time is free.
-async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..600 {
         if let Some(done) = attempt().await {
             return done;
@@ -26,7 +26,7 @@ async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T 
     panic!("{what}: not within a minute");
 }
 
-async fn start_with_topic(shards: &[u16]) -> Vec<Machine> {
+pub(crate) async fn start_with_topic(shards: &[u16]) -> Vec<Machine> {
     let machines: Vec<Machine> = Machine::cluster(shards)
         .into_iter()
         .map(|machine| {
@@ -45,7 +45,7 @@ async fn start_with_topic(shards: &[u16]) -> Vec<Machine> {
 }
 
 /// Leader and in-sync replicas of a partition, as `machine` knows them.
-async fn state_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
+pub(crate) async fn state_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
     let mut client = Client::connect(machine.address()).await.ok()?;
     let request = MetadataRequest {
         topics: Some(vec![MetadataRequestTopic {
@@ -62,13 +62,13 @@ async fn state_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> 
     Some((found.leader_id, found.isr_nodes.clone()))
 }
 
-fn leader_among(machines: &[Machine], id: i32) -> Option<&Machine> {
+pub(crate) fn leader_among(machines: &[Machine], id: i32) -> Option<&Machine> {
     machines
         .get(usize::try_from(id - 1).ok()?)
         .filter(|machine| machine.is_running())
 }
 
-fn any_running(machines: &[Machine]) -> &Machine {
+pub(crate) fn any_running(machines: &[Machine]) -> &Machine {
     machines
         .iter()
         .find(|machine| machine.is_running())
@@ -76,7 +76,7 @@ fn any_running(machines: &[Machine]) -> &Machine {
 }
 
 /// Produces until it is acknowledged by all in-sync replicas; its offset.
-async fn produce(machines: &[Machine], partition: i32, value: &str) -> i64 {
+pub(crate) async fn produce(machines: &[Machine], partition: i32, value: &str) -> i64 {
     until("produce", async || {
         let (leader, _) = state_of(any_running(machines), partition).await?;
         let mut client = Client::connect(leader_among(machines, leader)?.address())
@@ -88,7 +88,7 @@ async fn produce(machines: &[Machine], partition: i32, value: &str) -> i64 {
     .await
 }
 
-async fn in_sync(machines: &[Machine], many: usize) {
+pub(crate) async fn in_sync(machines: &[Machine], many: usize) {
     for partition in 0..PARTITIONS {
         until("everybody in sync", async || {
             let (_, isr) = state_of(any_running(machines), partition).await?;
@@ -98,7 +98,7 @@ async fn in_sync(machines: &[Machine], many: usize) {
     }
 }
 
-async fn read(machines: &[Machine], partition: i32) -> Vec<String> {
+pub(crate) async fn read(machines: &[Machine], partition: i32) -> Vec<String> {
     until("read", async || {
         let (leader, _) = state_of(any_running(machines), partition).await?;
         let mut client = Client::connect(leader_among(machines, leader)?.address())
