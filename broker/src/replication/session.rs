@@ -79,6 +79,8 @@ pub struct Turn {
     pub round: u32,
     /// Which one.
     pub partition: TopicPartition,
+    /// What its follower has synced, as it said last.
+    pub synced: Offset,
     /// Where its follower goes on.
     pub position: FollowerPosition,
 }
@@ -153,6 +155,7 @@ impl Serving {
         let served = self.slots.get_mut(&synced.slot)?;
         if synced.leader_epoch == served.ask.leader_epoch {
             served.ask.log_start = synced.log_start;
+            served.ask.synced = synced.synced;
         }
         Some(served.ask.partition)
     }
@@ -189,6 +192,7 @@ impl Serving {
             slot,
             round: served.ask.round,
             partition: served.ask.partition,
+            synced: served.ask.synced,
             position: FollowerPosition {
                 leader_epoch: served.ask.leader_epoch,
                 fetch_offset: served.ask.fetch_offset,

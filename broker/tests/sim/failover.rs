@@ -14,11 +14,17 @@ use crate::replicating::{
 };
 use crate::seeds::with_seeds;
 
-/// Every acknowledged value is there once or more (an attempt whose answer was lost is made again), in order.
+/// Every acknowledged value is there once or more (an attempt whose answer was lost is made again), in order. A new leader
+/// shows what is committed once its followers have said so.
 async fn check(machines: &[Machine], acknowledged: &[Vec<String>]) {
     for (partition, wanted) in acknowledged.iter().enumerate() {
-        let mut found = read(machines, partition as i32).await;
-        found.dedup();
+        let mut found = Vec::new();
+        until(&format!("{wanted:?} in partition {partition}"), async || {
+            found = read(machines, partition as i32).await;
+            found.dedup();
+            (found.len() >= wanted.len()).then_some(())
+        })
+        .await;
         assert_eq!(&found, wanted, "partition {partition}");
     }
 }

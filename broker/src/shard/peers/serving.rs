@@ -242,7 +242,11 @@ impl Session {
         let Turn { slot, round, .. } = turn;
         let read = match self.find(slot, &turn.partition) {
             Some(partition) => {
-                partition.read_for_follower(self.node, self.broker_epoch, turn.position, rt::now())
+                let (node, life, now) = (self.node, self.broker_epoch, rt::now());
+                // Again with every read: when the follower said it first, this broker may not have known yet that it
+                // leads, and a follower that has everything has nothing more to report.
+                partition.follower_synced(node, life, turn.position.leader_epoch, turn.synced, now);
+                partition.read_for_follower(node, life, turn.position, now)
             }
             None => Err(PartitionError::Unknown),
         };
