@@ -150,7 +150,7 @@ pub struct Node {
 struct CoresPlan<'a> {
     config: &'a Config,
     disk: &'a Disk,
-    node: NodeId,
+    identity: &'a Identity,
     quorum: &'a quorum::Handle,
     plan: &'a CorePlan,
     engine: &'a EngineChoice,
@@ -245,7 +245,7 @@ impl Node {
         let mut cores = Cores::start(CoresPlan {
             config: &config,
             disk: &disk,
-            node: identity.node,
+            identity: &identity,
             quorum: &quorum,
             plan: &plan,
             engine: &engine,
@@ -386,7 +386,7 @@ impl Cores {
         let CoresPlan {
             config,
             disk,
-            node,
+            identity,
             quorum,
             plan,
             engine,
@@ -395,7 +395,7 @@ impl Cores {
             progress,
         } = start;
         let count = plan.shards;
-        let options = Arc::new(shard_options(config, node, count, switches));
+        let options = Arc::new(shard_options(config, identity, count, switches));
         let ports = mesh::ports(count, shard::MESH_WINDOW).map_err(failed("connect the cores"))?;
         let (tell, events) = mpsc::unbounded_channel();
         let checkpoints = found.checkpoints;
@@ -608,11 +608,12 @@ fn group_options(groups: &config::GroupOptions) -> shard::coordinator::GroupOpti
     }
 }
 
-fn shard_options(config: &Config, node: NodeId, count: u16, switches: TestSwitches) -> shard::Options {
+fn shard_options(config: &Config, identity: &Identity, count: u16, switches: TestSwitches) -> shard::Options {
     let tail_cache_bytes = config.runtime.memory_hard_bytes / TAIL_SHARE;
     let spare = config.runtime.memory_hard_bytes - config.runtime.memory_soft_bytes;
     shard::Options {
-        node_id: node,
+        node_id: identity.node,
+        incarnation_id: identity.incarnation_id,
         log_dirs: config.storage.log_dirs.clone(),
         given: config.given.clone(),
         // Requests and the tail cache share what a core may hold; replies are slices of the latter, or read from files.

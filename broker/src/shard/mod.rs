@@ -70,6 +70,8 @@ pub type Fatal = Arc<dyn Fn(String) + Send + Sync>;
 pub struct Options {
     /// This broker.
     pub node_id: NodeId,
+    /// Random per start; the image that has it is as new as this start.
+    pub incarnation_id: [u8; 16],
     /// Where logs live, in the order of `log.dirs`.
     pub log_dirs: Vec<PathBuf>,
     /// Broker properties as given at start.

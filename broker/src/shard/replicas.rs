@@ -90,7 +90,6 @@ impl Shard {
     /// Makes this core serve what `image` says, then shows the image to requests.
     pub(super) async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
         let old = self.image();
-        let first = old.offset == 0 && old.cluster_id.is_empty();
         let diff = image.diff(&old);
         let deleted = diff.topics_deleted.iter().map(|topic| self.delete_topic(topic));
         iter(deleted)
@@ -114,7 +113,8 @@ impl Shard {
             self.configs.borrow_mut().clear();
             image.topics.values().for_each(|topic| self.refresh_topic(topic));
         }
-        if first {
+        let own = image.broker(self.options.node_id);
+        if own.is_some_and(|own| own.incarnation_id == self.options.incarnation_id) {
             self.set_strays_aside();
         }
         if !diff.brokers.is_empty() {
@@ -338,7 +338,8 @@ impl Shard {
     }
 
     /// Logs on disk whose topic the cluster does not have (any more): renamed, never deleted, because a lost metadata
-    /// directory must not take the data with it.
+    /// directory must not take the data with it. To be called only with an image that knows of this start: a broker that
+    /// comes back sees older ones first, which do not have what was created just before it went.
     fn set_strays_aside(&self) {
         for (_, (found, _recovered)) in self.unclaimed.take() {
             let disk = self.disk.clone();

@@ -311,6 +311,7 @@ impl Cluster {
 fn options(broker: &Broker) -> Options {
     Options {
         node_id: broker.node,
+        incarnation_id: [0; 16],
         log_dirs: vec!["/data".into()],
         given: Arc::default(),
         receive_budget_bytes: 1 << 20,
