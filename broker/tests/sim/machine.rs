@@ -104,6 +104,7 @@ impl Machine {
             format!("shards={}", self.shards),
             format!("listeners=PLAINTEXT://{host}:{PORT}"),
             format!("control.listener={host}:{CONTROL_PORT}"),
+            format!("replication.listener={host}:9647"),
             format!("admin.listener={host}:9644"),
         ];
         overrides.extend(self.overrides.iter().cloned());

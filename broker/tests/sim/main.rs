@@ -6,5 +6,7 @@ mod cluster;
 mod failover;
 mod machine;
 mod replicating;
+mod replicated;
+mod routed;
 mod seeds;
 mod single;
