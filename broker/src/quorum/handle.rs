@@ -6,6 +6,7 @@
 //! Everything here may be called from any thread and never waits: a shard wraps [`Handle::submit`] with its own doorbell.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -255,6 +256,10 @@ struct Shared {
     publisher: Arc<Publisher>,
     state: watch::Receiver<QuorumState>,
     control: ControlHandle,
+    /// How long a broker counts as alive after a sign of life; none for a broker that is its whole cluster.
+    session_timeout: Option<Duration>,
+    /// When the last sign of life was sent that the leader answered well: since the clock's zero, in nanoseconds.
+    well_at: AtomicU64,
 }
 
 impl Handle {
@@ -263,12 +268,15 @@ impl Handle {
         publisher: Arc<Publisher>,
         state: watch::Receiver<QuorumState>,
         control: ControlHandle,
+        session_timeout: Option<Duration>,
     ) -> Handle {
         Handle(Arc::new(Shared {
             queue,
             publisher,
             state,
             control,
+            session_timeout,
+            well_at: AtomicU64::new(0),
         }))
     }
 
@@ -292,7 +300,7 @@ impl Handle {
         };
         drop(control.spawn(run));
         let (_, state) = watch::channel(QuorumState::default());
-        Handle::new(queue, publisher, state, control)
+        Handle::new(queue, publisher, state, control, None)
     }
 
     /// Asks for a change. The reply comes when the change is synced, applied and installed by every subscriber, or is
@@ -358,6 +366,22 @@ impl Handle {
 
     pub fn state(&self) -> QuorumState {
         self.0.state.borrow().clone()
+    }
+
+    /// The quorum's leader answered a sign of life sent at `sent`, and counts on this broker.
+    pub(super) fn well(&self, sent: Instant) {
+        let nanos = u64::try_from(sent.since_zero().as_nanos()).unwrap_or(u64::MAX);
+        self.0.well_at.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// Whether nobody can have taken this broker's leaderships over without its knowing, as far as its last sign of life
+    /// says. While it is not sure it serves on, but says nothing that cannot be taken back.
+    pub fn sure_of_itself(&self) -> bool {
+        let Some(timeout) = self.0.session_timeout else {
+            return true;
+        };
+        let well_at = Duration::from_nanos(self.0.well_at.load(Ordering::Relaxed));
+        now().since_zero().saturating_sub(well_at) < timeout
     }
 
     /// Waits until the quorum has failed for good, and gives the words. Never returns while it is well.

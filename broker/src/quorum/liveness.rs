@@ -18,6 +18,7 @@ use super::peers::Client;
 use crate::metadata::{Registration, Reply, Request};
 use crate::rt::control::sync::watch;
 use crate::rt::control::{self, ControlTask};
+use crate::rt::now;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -71,6 +72,7 @@ impl Heartbeats {
         let beating = Beating {
             members: quorum.members.clone(),
             leading: quorum.leading.clone(),
+            handle: quorum.handle.clone(),
             publisher: quorum.publisher.clone(),
             node,
             epoch,
@@ -111,6 +113,7 @@ impl Heartbeats {
 struct Beating {
     members: Members,
     leading: Leading,
+    handle: Handle,
     publisher: Arc<Publisher>,
     node: NodeId,
     epoch: i64,
@@ -125,8 +128,12 @@ impl Beating {
     async fn run(mut self) {
         loop {
             let stopping = *self.asked.borrow_and_update();
+            let sent = now();
             let answered = self.beat(stopping).await;
             if let Some(reply) = &answered {
+                if !reply.fenced && !reply.stale_epoch {
+                    self.handle.well(sent);
+                }
                 if reply.stale_epoch {
                     tracing::error!(
                         node = %self.node,

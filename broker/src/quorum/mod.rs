@@ -226,11 +226,15 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     };
     let (queue, submitted) = mpsc::channel(handle::QUEUE_LEN);
     let (state, states) = watch::channel(state_of(&raft));
-    let handle = Handle::new(queue.clone(), publisher.clone(), states, control.clone());
-    let session_timeout = options
-        .seat
-        .as_ref()
-        .map_or(Duration::MAX, |seat| seat.session_timeout);
+    let session_timeout = options.seat.as_ref().map(|seat| seat.session_timeout);
+    let handle = Handle::new(
+        queue.clone(),
+        publisher.clone(),
+        states,
+        control.clone(),
+        session_timeout,
+    );
+    let session_timeout = session_timeout.unwrap_or(Duration::MAX);
     let (leading, losses) = Leading::new(members.clone(), handle.clone(), session_timeout);
     let mut quorum = Quorum {
         handle,

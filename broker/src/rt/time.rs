@@ -13,6 +13,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Instant(u64);
 
 impl Instant {
+    /// Time since the clock's zero.
+    pub fn since_zero(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+
     /// Time since `earlier`; zero when `earlier` is later.
     pub fn saturating_since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

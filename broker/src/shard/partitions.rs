@@ -19,7 +19,7 @@ use super::news::{Feeds, News};
 use super::produce::{Acks, Placed};
 use super::topic_config::TopicConfig;
 use super::waiters::{AckQueue, Pending, WatchList};
-use crate::log::{FlushPolicy, Log};
+use crate::log::{AppendError, FlushPolicy, Log};
 use crate::metadata::image::PartitionImage;
 use crate::metadata::is_internal;
 use crate::replication::epochs::{self, Stale};
@@ -337,6 +337,18 @@ impl Shard {
         self.partitions.borrow().values().cloned().collect()
     }
 
+    /// What a producer is told of a refused append. A gap in its sequence is final for clients, and seen wrongly by a leader
+    /// that was deposed without knowing (paused, cut off): one that is not sure sends them to look again.
+    fn unless_deposed(&self, error: AppendError) -> PartitionError {
+        match error {
+            AppendError::Producer(_) if !self.quorum.sure_of_itself() => {
+                tracing::info!(%error, "a leader that may have been deposed sends a producer to look again");
+                PartitionError::NotLeader
+            }
+            error => error.into(),
+        }
+    }
+
     /// Appends to the log without waiting for anything, and puts it in the list of the next round.
     pub(super) fn append_now(
         &self,
@@ -361,7 +373,8 @@ impl Shard {
         let bytes = batches.len() as u64;
         let (appended, log_start) = {
             let mut log = partition.log_mut()?;
-            let appended = log.append(batches, epoch, rt::wall_ms())?;
+            let appended = log.append(batches, epoch, rt::wall_ms());
+            let appended = appended.map_err(|error| self.unless_deposed(error))?;
             (appended, log.offsets().log_start)
         };
         if !appended.duplicate {

@@ -66,6 +66,12 @@ impl Machine {
         self
     }
 
+    /// A deliberate fault, for tests that show that it would be noticed.
+    pub(crate) fn broken(mut self, fault: impl FnOnce(&mut TestSwitches)) -> Machine {
+        fault(&mut self.switches);
+        self
+    }
+
     pub(crate) fn with(mut self, property: &str, value: &str) -> Machine {
         self.overrides.push(format!("{property}={value}"));
         self

@@ -1,12 +1,13 @@
 //! Whole brokers in a simulated world: virtual time, an in-memory network and disks, faults by seed. Every failure prints
-//! its seed; `SIM_SEED=<n> cargo test --test sim <name>` runs that one alone, `SIM_SEEDS=<n>` runs that many.
+//! its seed; `SIM_SEED=<n> cargo test --test sim <name>` runs that one alone, `SIM_SEEDS=<n>` runs that many,
+//! `SIM_LOG=info` prints the history of a run in virtual time.
 
 mod client;
 mod cluster;
 mod failover;
 mod machine;
-mod replicating;
 mod replicated;
+mod replicating;
 mod routed;
 mod seeds;
 mod single;

@@ -4,10 +4,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
+use broker::node::TestSwitches;
 use broker::rt;
 
 use crate::client::batch_of;
@@ -20,6 +22,8 @@ const PARTITIONS: i32 = 3;
 const PRODUCERS: usize = 3;
 const READERS: usize = 2;
 const GROUPS: usize = 2;
+/// Lives in which a deliberate fault must show.
+const MOST_LIVES: u64 = 40;
 /// Virtual: after the last fault.
 const HEALED_WITHIN: Duration = Duration::from_secs(300);
 
@@ -109,6 +113,39 @@ fn acknowledged_records_survive_everything_at_once_among_three() {
     with_seeds(8, |seed| life(seed, ALL, 6));
 }
 
+#[test]
+fn acknowledging_before_the_sync_is_noticed() {
+    noticed(POWER, |switches| switches.answer_before_sync = true);
+}
+
+#[test]
+fn leading_without_comparing_histories_is_noticed() {
+    noticed(ALL, |switches| switches.skip_epoch_check = true);
+}
+
+#[test]
+fn cutting_at_the_high_watermark_is_noticed() {
+    noticed(ALL, |switches| switches.truncate_by_high_watermark = true);
+}
+
+/// The checker must find a deliberate fault in one of a few lives.
+fn noticed(faults: &'static [Fault], fault: fn(&mut TestSwitches)) {
+    let found = (0..MOST_LIVES).find(|seed| {
+        let seed = *seed;
+        let life = AssertUnwindSafe(|| {
+            rt::sim::run(seed, async move {
+                let world = Rc::new(World::start_with(seed, fault).await);
+                live(world, seed, faults, 8).await;
+            })
+        });
+        catch_unwind(life).is_err()
+    });
+    assert!(
+        found.is_some(),
+        "{MOST_LIVES} lives with the fault, and nothing was noticed"
+    );
+}
+
 fn log_file(partition: i32) -> PathBuf {
     format!("/data/{TOPIC}-{partition}/00000000000000000000.log").into()
 }
@@ -134,6 +171,10 @@ struct World {
 
 impl World {
     async fn start(seed: u64) -> World {
+        World::start_with(seed, |_| ()).await
+    }
+
+    async fn start_with(seed: u64, fault: fn(&mut TestSwitches)) -> World {
         let shards = if seed.is_multiple_of(2) { 1 } else { 2 };
         let machines: Vec<Machine> = Machine::several(3, shards)
             .into_iter()
@@ -145,6 +186,7 @@ impl World {
                     .with("offsets.topic.num.partitions", "3")
                     .with("replica.lag.time.max.ms", "5000")
                     .with("log.flush.offset.checkpoint.interval.ms", "500")
+                    .broken(fault)
             })
             .collect();
         futures::future::join_all(machines.iter().map(Machine::start)).await;
@@ -174,7 +216,10 @@ impl World {
 }
 
 async fn life(seed: u64, faults: &'static [Fault], many: u64) {
-    let world = Rc::new(World::start(seed).await);
+    live(Rc::new(World::start(seed).await), seed, faults, many).await;
+}
+
+async fn live(world: Rc<World>, seed: u64, faults: &'static [Fault], many: u64) {
     let mut actors: Vec<_> = (0..PRODUCERS)
         .map(|number| rt::spawn(produce(world.clone(), number)))
         .collect();

@@ -1,6 +1,7 @@
 //! A client of a whole cluster: it learns who leads, asks there, and looks again when it is told so or hears nothing.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -44,10 +45,9 @@ impl Routed {
     }
 
     async fn at(&mut self, address: SocketAddr) -> io::Result<&mut Client> {
-        if !self.connections.contains_key(&address) {
+        if let Entry::Vacant(place) = self.connections.entry(address) {
             let connected = rt::timeout(TRY, Client::connect(address)).await;
-            let client = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            self.connections.insert(address, client);
+            place.insert(connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??);
         }
         Ok(self.connections.get_mut(&address).expect("just put there"))
     }
@@ -151,7 +151,7 @@ impl Routed {
         match self.ask(leader, produce).await {
             Some(Ok(base)) => Some(base),
             Some(Err(code)) => {
-                assert!(code.retriable(), "{topic}-{partition}: {code:?}");
+                assert!(code.retriable(), "{topic}-{partition} at {leader}: {code:?}, at {} ms", rt::wall_ms());
                 self.leaders.remove(&partition);
                 rt::sleep(AGAIN_AFTER).await;
                 None

@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use broker::rt::sim::{self, Report};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Runs a scenario with `many` seeds (or as the environment says).
 pub(crate) fn with_seeds<F>(many: u64, scenario: impl Fn(u64) -> F)
@@ -22,15 +24,37 @@ where
     }
 }
 
+/// Every line begins with virtual time and the process that acts.
+struct History;
+
+impl FormatTime for History {
+    fn format_time(&self, to: &mut Writer<'_>) -> std::fmt::Result {
+        to.write_str(&sim::who_and_when())
+    }
+}
+
+/// With `SIM_LOG=<level>` a run prints its history: what every broker logs, in virtual time.
+fn tell_history() {
+    if let Ok(level) = std::env::var("SIM_LOG") {
+        let level: tracing::Level = level.parse().expect("error, warn, info, debug or trace");
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(level)
+            .with_timer(History)
+            .with_ansi(false)
+            .try_init();
+    }
+}
+
 fn run<F>(seed: u64, scenario: &impl Fn(u64) -> F) -> Report
 where
     F: Future<Output = ()> + 'static,
 {
+    tell_history();
     let outcome = catch_unwind(AssertUnwindSafe(|| sim::run(seed, scenario(seed))));
     match outcome {
         Ok(((), report)) => report,
         Err(payload) => {
-            println!("seed {seed} failed: SIM_SEED={seed} runs it alone");
+            println!("seed {seed} failed: SIM_SEED={seed} runs it alone, SIM_LOG=info prints its history");
             resume_unwind(payload)
         }
     }

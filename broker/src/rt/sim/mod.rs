@@ -371,6 +371,20 @@ impl World {
     }
 }
 
+/// Virtual time and the process that acts, in words, for a history of a run. Empty outside of a world.
+pub fn who_and_when() -> String {
+    if !active() {
+        return String::new();
+    }
+    let world = world();
+    let micros = world.now.get() / 1_000;
+    let processes = world.processes.borrow();
+    let name = processes
+        .get(&world.current.get())
+        .map_or("", |state| state.name.as_str());
+    format!("{:>4}.{:06} {name:<9}", micros / 1_000_000, micros % 1_000_000)
+}
+
 /// A simulated machine's process: where a broker runs.
 #[derive(Clone, Debug)]
 pub struct Process {
