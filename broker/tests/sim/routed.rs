@@ -151,7 +151,11 @@ impl Routed {
         match self.ask(leader, produce).await {
             Some(Ok(base)) => Some(base),
             Some(Err(code)) => {
-                assert!(code.retriable(), "{topic}-{partition} at {leader}: {code:?}, at {} ms", rt::wall_ms());
+                assert!(
+                    code.retriable(),
+                    "{topic}-{partition} at {leader}: {code:?}, at {} ms",
+                    rt::wall_ms()
+                );
                 self.leaders.remove(&partition);
                 rt::sleep(AGAIN_AFTER).await;
                 None
