@@ -8,7 +8,7 @@ export MILLRACE_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: up
 up: ## start the cluster and topics of charts/examples/first-cluster.yaml on this machine (MANIFEST=… for another)
@@ -49,6 +49,11 @@ image: ## build the images `operator` and `broker` from the Dockerfile (docker, 
 bench: ## start time, memory, acks=all latency with sync, processor time, beside Apache Kafka; manifest to Ready; printed, never asserted
 	@scripts/need cargo cc
 	@scripts/timed bench bench/run
+
+.PHONY: bench-cluster
+bench-cluster: ## three brokers: replicated produce, failover, restart, beside three Kafka nodes; ARGS="--rounds 3 --partitions 1 1000" is a short run
+	@scripts/need cargo cc
+	@scripts/timed bench-cluster bench/run-cluster $(ARGS)
 
 .PHONY: audit
 audit: ## known vulnerabilities in dependencies (needs the advisory database from the network; not in CI)

@@ -9,7 +9,6 @@ flush.messages=1 shows what the same promise costs there.
 import argparse
 import base64
 import os
-import re
 import shutil
 import signal
 import socket
@@ -19,17 +18,11 @@ import tempfile
 import time
 import uuid
 
+from common import RECORD_SIZE, free_port, machine, processor_s, produce, resident_mib, table
 from confluent_kafka import Producer
 
-RECORD_SIZE = 1024
 RATE = 20_000
 DEADLINE_S = 120
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Millrace:
@@ -83,17 +76,6 @@ transaction.state.log.min.isr=1
         return ["java", "-Xmx1G", "-Xms1G", "-XX:+UseG1GC", "-cp", self.jars, "kafka.Kafka", properties]
 
 
-def resident_mib(pid):
-    with open(f"/proc/{pid}/status") as file:
-        return int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1)) / 1024
-
-
-def processor_s(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def first_acknowledged(command, port, log):
     """Starts the broker and returns (process, seconds to the first acknowledged record)."""
     start = time.monotonic()
@@ -118,22 +100,6 @@ def first_acknowledged(command, port, log):
     return process, time.monotonic() - start
 
 
-def produce(tools, port, topic, records, rate, warmup=0):
-    """One run of Kafka's ProducerPerformance with acks=all; returns the numbers of its last summary: without the first `warmup`
-    records if there are any, which measure how the client's own JVM warms up (KIP-1052)."""
-    out = subprocess.run(
-        ["java", "-Xmx512m", "-cp", f"{os.path.abspath(tools)}/*", "org.apache.kafka.tools.ProducerPerformance", "--topic", topic,
-         "--num-records", str(records), "--warmup-records", str(warmup), "--record-size", str(RECORD_SIZE), "--throughput", str(rate), "--producer-props",
-         f"bootstrap.servers=127.0.0.1:{port}", "acks=all", "linger.ms=1"],
-        check=True, capture_output=True, text=True,
-    ).stdout
-    summary = out.strip().splitlines()[-1]
-    found = re.search(r"([\d.]+) records/sec.*?(\d+) ms 50th, (\d+) ms 95th, (\d+) ms 99th, (\d+) ms 99.9th", summary)
-    if not found:
-        sys.exit(f"ProducerPerformance said: {out}")
-    return [float(number) for number in found.groups()]
-
-
 def measure(peer, arguments):
     folder = tempfile.mkdtemp(prefix="millrace-bench-", dir=arguments.dir)
     port = free_port()
@@ -144,11 +110,11 @@ def measure(peer, arguments):
             process, start_s = first_acknowledged(command, port, log)
             time.sleep(3)
             row = {"start to first acknowledged record, ms": start_s * 1000, "memory idle, MiB": resident_mib(process.pid)}
-            produce(arguments.tools, port, "warm", RATE * 3, RATE)
+            produce(arguments.tools, f"127.0.0.1:{port}", "warm", RATE * 3, RATE)
             before = processor_s(process.pid)
             warmup = RATE * 5
             sent = warmup + arguments.records
-            _, p50, _, p99, p999 = produce(arguments.tools, port, "steady", sent, RATE, warmup)
+            _, p50, _, p99, p999 = produce(arguments.tools, f"127.0.0.1:{port}", "steady", sent, RATE, warmup)
             used = processor_s(process.pid) - before
             row |= {
                 f"acks=all at {RATE}/s p50, ms": p50,
@@ -156,7 +122,7 @@ def measure(peer, arguments):
                 f"acks=all at {RATE}/s p99.9, ms": p999,
                 "broker CPU per record, us": used / sent * 1e6,
             }
-            rate, *_ = produce(arguments.tools, port, "full", arguments.records, -1)
+            rate, *_ = produce(arguments.tools, f"127.0.0.1:{port}", "full", arguments.records, -1)
             row |= {"unthrottled, records/s": rate, "memory loaded, MiB": resident_mib(process.pid)}
             return row
     finally:
@@ -179,24 +145,13 @@ def main():
     arguments = parser.parse_args()
     peers = [Millrace(arguments)] if arguments.only != "kafka" else []
     peers += [Kafka(arguments, False), Kafka(arguments, True)] if arguments.only != "millrace" else []
-    with open("/proc/cpuinfo") as file:
-        model = re.search(r"model name\s*:\s*(.*)", file.read())
-    print(f"machine: {os.cpu_count()} cores, {model.group(1) if model else 'unknown'}, Linux {os.uname().release}")
+    print(machine())
     print(f"client: Kafka's ProducerPerformance, {RECORD_SIZE}-byte records, acks=all, linger 1 ms; client and broker share the cores\n")
     rows = {}
     for peer in peers:
         print(f"... {peer.name}", file=sys.stderr, flush=True)
         rows[peer.name] = measure(peer, arguments)
-    names = list(rows)
-    print(f"{'':42}" + "".join(f"{name:>32}" for name in names))
-    for metric in rows[names[0]]:
-        first = rows[names[0]][metric]
-        cells = f"{metric:42}"
-        for name in names:
-            value = rows[name][metric]
-            ratio = f" ({value / first:.2f}x)" if name != names[0] and first else ""
-            cells += f"{value:>22,.1f}{ratio:>10}"
-        print(cells)
+    table(rows)
 
 
 if __name__ == "__main__":
