@@ -57,6 +57,9 @@ struct Term {
     /// Brokers that asked to stop, in this life: None while that is being decided, then the entry after which nobody
     /// counts on them.
     leaving: BTreeMap<(NodeId, i64), Option<u64>>,
+    /// Fenced brokers that give signs of life, and the entry they must know before they serve again: by the first such sign
+    /// everything was decided that their fencing led to.
+    returning: BTreeMap<(NodeId, i64), u64>,
 }
 
 impl Leading {
@@ -107,6 +110,7 @@ impl Leading {
                                 sessions,
                                 changing: BTreeSet::new(),
                                 leaving: BTreeMap::new(),
+                                returning: BTreeMap::new(),
                             })
                         });
                     }
@@ -215,8 +219,17 @@ impl Leading {
         if stopping {
             reply.may_stop = self.may_stop(node, epoch, applied);
         }
-        // Its own registration must be known to its cores before anybody sends it clients.
-        if broker.fenced && !stopping && i64::try_from(applied).is_ok_and(|applied| applied >= epoch) {
+        let knows_enough = self.term(|term| {
+            let Some(term) = term else { return false };
+            if !broker.fenced {
+                term.returning.remove(&(node, epoch));
+                return true;
+            }
+            // A broker that was paused or cut off still believes that it leads what others lead by now.
+            let needed = *term.returning.entry((node, epoch)).or_insert(image.offset);
+            applied >= needed
+        });
+        if broker.fenced && !stopping && knows_enough {
             self.fence(node, epoch, false);
         }
         reply
