@@ -67,6 +67,8 @@ pub(super) fn register(image: &MetadataImage, defaults: &Defaults, new: &Registr
     let gone = match known {
         Some(known) if known.directory_id != new.directory_id => Gone::Emptied,
         Some(_) if !new.clean_shutdown => Gone::Unclean,
+        // Unregistered in between, where replicas name it: which disk it had is not known any more.
+        None => Gone::Emptied,
         _ => Gone::Away,
     };
     records.extend(isr::each_of(image, defaults, new.node, |partition, policy| {
@@ -106,7 +108,7 @@ fn another_process(
                 elr,
                 ..from.clone()
             };
-            healed = election::with_leader(&healed, leader);
+            healed = isr::led_by(&healed, leader, policy);
         }
     }
     (healed != *partition).then_some(healed)

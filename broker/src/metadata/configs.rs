@@ -10,8 +10,8 @@ use protocol::ids::NodeId;
 
 use super::rules::{self, Level};
 use super::{
-    AlterResource, ConfigChange, ConfigOp, ItemError, MetadataImage, Outcome, Record, Reply, Resource,
-    ResourceReply, Updated, is_internal, record,
+    AlterResource, ConfigChange, ConfigOp, Defaults, ItemError, MetadataImage, Outcome, Record, Reply,
+    Resource, ResourceReply, Updated, is_internal, isr, record,
 };
 
 /// The properties a new topic starts with, checked.
@@ -37,7 +37,12 @@ pub(super) fn of_new_topic(
 }
 
 /// IncrementalAlterConfigs: each resource on its own, all of its changes or none.
-pub(super) fn alter(image: &MetadataImage, resources: &[AlterResource], validate_only: bool) -> Outcome {
+pub(super) fn alter(
+    image: &MetadataImage,
+    defaults: &Defaults,
+    resources: &[AlterResource],
+    validate_only: bool,
+) -> Outcome {
     let mut seen = BTreeSet::new();
     let twice: BTreeSet<&Resource> = resources
         .iter()
@@ -63,6 +68,7 @@ pub(super) fn alter(image: &MetadataImage, resources: &[AlterResource], validate
     if validate_only {
         records.clear();
     }
+    records.extend(isr::resettled(image, defaults, &records));
     Outcome {
         records,
         reply: Reply::AlterConfigs(replies),
@@ -72,6 +78,7 @@ pub(super) fn alter(image: &MetadataImage, resources: &[AlterResource], validate
 /// Dynamic properties of one broker or of all, as the admin API sets them: all or none.
 pub(super) fn set_dynamic(
     image: &MetadataImage,
+    defaults: &Defaults,
     node: Option<NodeId>,
     set: &BTreeMap<String, String>,
     unset: &[String],
@@ -97,7 +104,8 @@ pub(super) fn set_dynamic(
             records: Vec::new(),
             reply: Reply::SetDynamicConfigs(Err(error)),
         },
-        Ok(records) => {
+        Ok(mut records) => {
+            records.extend(isr::resettled(image, defaults, &records));
             let mut after = image.clone();
             after
                 .apply_each(&records)

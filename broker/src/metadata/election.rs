@@ -34,7 +34,12 @@ pub(super) fn with_leader(partition: &PartitionImage, leader: Option<NodeId>) ->
     {
         // From the ELR, or unclean: the new leader is the only replica known to have what it has.
         changed.isr = vec![leader];
-        changed.elr.retain(|node| *node != leader);
+        if changed.elr.contains(&leader) {
+            changed.elr.retain(|node| *node != leader);
+        } else {
+            // Unclean: whoever was eligible holds the history that was given up, not what is acknowledged from now on.
+            changed.elr.clear();
+        }
     }
     changed
 }

@@ -6,6 +6,8 @@
 //! `replication/leader.rs`). Owns these rules. Leaves choosing among the eligible to `election.rs`, whom to fence to
 //! `quorum/`.
 
+use std::collections::BTreeSet;
+
 use protocol::error_code::ErrorCode;
 use protocol::ids::{NodeId, TopicId, TopicPartition};
 
@@ -59,6 +61,51 @@ fn with_isr(partition: &PartitionImage, isr: Vec<NodeId>, policy: Policy) -> Par
     changed
 }
 
+/// The partition without eligible replicas where enough are in sync: from here on writes are acknowledged without them.
+fn settled(mut partition: PartitionImage, policy: Policy) -> PartitionImage {
+    if partition.isr.len() >= policy.min_isr.min(partition.replicas.len()) {
+        partition.elr.clear();
+    }
+    partition
+}
+
+/// What else changes if `records` change `min.insync.replicas`: where a lower number makes the in-sync set enough, the
+/// leader acknowledges without those who were eligible until now. In the same commit, so that no leader acts on the number
+/// before.
+pub(super) fn resettled(image: &MetadataImage, defaults: &Defaults, records: &[Record]) -> Vec<Record> {
+    const NAME: &str = "min.insync.replicas";
+    let mut every = false;
+    let mut some: BTreeSet<TopicId> = BTreeSet::new();
+    for record in records {
+        match record {
+            Record::TopicConfig(config) if &*config.name == NAME => _ = some.insert(config.topic),
+            Record::BrokerConfig(config) if &*config.name == NAME => every = true,
+            _ => {}
+        }
+    }
+    if !every && some.is_empty() {
+        return Vec::new();
+    }
+    let mut after = image.clone();
+    after
+        .apply_each(records)
+        .expect("properties of what there is always fit");
+    let topics = after.topics.values();
+    let touched = topics.filter(|topic| every || some.contains(&topic.id));
+    let mut more = Vec::new();
+    for topic in touched {
+        let policy = policy(&after, topic, defaults);
+        for (number, partition) in topic.partitions.iter().enumerate() {
+            let mut changed = settled(partition.clone(), policy);
+            if changed != *partition {
+                changed.partition_epoch += 1;
+                more.push(record(topic.id, number, &changed));
+            }
+        }
+    }
+    more
+}
+
 /// How a broker ends or comes back, for the partitions it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Gone {
@@ -104,7 +151,7 @@ pub(super) fn without(
     if led {
         let serves = |other: NodeId| other != node && serves(other);
         let leader = election::elect(&changed, serves, policy.unclean);
-        changed = election::with_leader(&changed, leader);
+        changed = led_by(&changed, leader, policy);
     } else {
         changed.partition_epoch += 1;
     }
@@ -123,7 +170,12 @@ pub(super) fn with(
         return None;
     }
     let leader = election::elect(partition, serves, policy.unclean)?;
-    Some(election::with_leader(partition, Some(leader)))
+    Some(led_by(partition, Some(leader), policy))
+}
+
+/// The partition after `leader` was elected.
+pub(super) fn led_by(partition: &PartitionImage, leader: Option<NodeId>, policy: Policy) -> PartitionImage {
+    settled(election::with_leader(partition, leader), policy)
 }
 
 /// The leaders on `node` ask for other in-sync sets.

@@ -13,6 +13,8 @@ mod configs;
 mod election;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+mod histories;
 pub mod image;
 mod isr;
 mod partitions;
@@ -355,7 +357,7 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
         Request::AlterConfigs {
             resources,
             validate_only,
-        } => configs::alter(image, resources, *validate_only),
+        } => configs::alter(image, given.defaults, resources, *validate_only),
         Request::AllocateProducerIds { node } => producer_ids::allocate(image, *node),
         Request::RegisterBroker(registration) => brokers::register(image, given.defaults, registration),
         Request::FenceBroker { node, epoch, fenced } => {
@@ -371,6 +373,8 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
             changes,
         } => isr::alter(image, given.defaults, *node, *broker_epoch, changes),
         Request::UpdateListeners { node, listeners } => brokers::update_listeners(image, *node, listeners),
-        Request::SetDynamicConfigs { node, set, unset } => configs::set_dynamic(image, *node, set, unset),
+        Request::SetDynamicConfigs { node, set, unset } => {
+            configs::set_dynamic(image, given.defaults, *node, set, unset)
+        }
     }
 }

@@ -1,0 +1,335 @@
+//! Tests only: random histories of requests, judged by what replicas really hold.
+//!
+//! The model acknowledges a write when the partition has a leader and enough in-sync replicas, and remembers who has it.
+//! A leader that was elected without losses being allowed must have all that was acknowledged.
+
+use std::collections::BTreeMap;
+
+use protocol::ids::{NodeId, TopicPartition};
+
+use super::fixtures::{decided, done, image, new_topic};
+use super::image::PartitionImage;
+use super::{
+    AlterResource, ConfigChange, ConfigOp, IsrChange, MetadataImage, Registration, Reply, Request, Resource,
+};
+
+/// splitmix64: a history is its seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % sides
+    }
+}
+
+const BROKERS: i32 = 4;
+
+struct History {
+    image: MetadataImage,
+    /// Acknowledged writes each replica holds; all of them are prefixes of one history.
+    holds: BTreeMap<NodeId, u64>,
+    acknowledged: u64,
+    min_isr: usize,
+    /// `unclean.leader.election.enable` of the topic.
+    unclean: bool,
+    /// Who came back with an empty disk in this step.
+    emptied: Option<NodeId>,
+    incarnations: u8,
+    /// What happened, for a person who reads a failure.
+    told: Vec<String>,
+}
+
+impl History {
+    fn begin(unclean: bool) -> History {
+        let mut topic = new_topic("t", 1, 3);
+        topic.configs = vec![
+            ("min.insync.replicas".into(), Some("2".into())),
+            ("unclean.leader.election.enable".into(), Some(unclean.to_string())),
+        ];
+        let mut image = image(BROKERS);
+        let create = Request::CreateTopics {
+            topics: vec![topic],
+            validate_only: false,
+        };
+        done(&mut image, &create);
+        History {
+            image,
+            holds: BTreeMap::new(),
+            acknowledged: 0,
+            min_isr: 2,
+            unclean,
+            emptied: None,
+            incarnations: 100,
+            told: Vec::new(),
+        }
+    }
+
+    fn partition(&self) -> PartitionImage {
+        let topic = self.image.topic("t").expect("it was created");
+        topic.partition(0).expect("it has one").clone()
+    }
+
+    fn held(&self, node: NodeId) -> u64 {
+        self.holds.get(&node).copied().unwrap_or(0)
+    }
+
+    /// All that is in sync takes part in a write, if enough is.
+    fn write(&mut self) {
+        let partition = self.partition();
+        if partition.leader.is_some() && partition.isr.len() >= self.min_isr {
+            self.acknowledged += 1;
+            for node in &partition.isr {
+                self.holds.insert(*node, self.acknowledged);
+            }
+        }
+    }
+
+    fn ask(&mut self, request: &Request) -> Reply {
+        let before = self.partition();
+        let reply = done(&mut self.image, request);
+        let after = self.partition();
+        if self.told.len() < 200 {
+            let told = format!("{request:?}\n   -> {after:?}, acknowledged {}", self.acknowledged);
+            self.told.push(told);
+        }
+        self.check(&before, &after);
+        reply
+    }
+
+    fn check(&mut self, before: &PartitionImage, after: &PartitionImage) {
+        let told = || self.told.join("\n");
+        assert!(after.leader_epoch >= before.leader_epoch, "{}", told());
+        assert!(after.partition_epoch >= before.partition_epoch, "{}", told());
+        if after != before {
+            assert!(after.partition_epoch > before.partition_epoch, "{}", told());
+        }
+        if after.leader != before.leader {
+            assert!(after.leader_epoch > before.leader_epoch, "{}", told());
+        }
+        for list in [&after.isr, &after.elr] {
+            assert!(
+                list.iter().all(|node| after.replicas.contains(node)),
+                "{}",
+                told()
+            );
+        }
+        assert!(
+            after.isr.iter().all(|node| !after.elr.contains(node)),
+            "{}",
+            told()
+        );
+        if after.isr.len() >= self.min_isr.min(after.replicas.len()) {
+            assert!(
+                after.elr.is_empty(),
+                "nothing holds who is eligible back: {}",
+                told()
+            );
+        }
+        let Some(leader) = after.leader else { return };
+        // Who is stopping goes on leading what nobody else can lead.
+        let there = self.image.broker(leader).is_some_and(|broker| !broker.fenced);
+        assert!(after.isr.contains(&leader) && there, "{}", told());
+        if after.leader_epoch == before.leader_epoch {
+            return;
+        }
+        let eligible = before.isr.contains(&leader) || before.elr.contains(&leader);
+        let trusted = !self.unclean || (eligible && self.emptied != Some(leader));
+        let held = self.held(leader);
+        assert!(
+            !trusted || held == self.acknowledged,
+            "{leader} leads with {held} of {} acknowledged writes: {}",
+            self.acknowledged,
+            told()
+        );
+        // Losses were allowed: what it has is the history from now on.
+        self.acknowledged = held;
+        self.holds
+            .values_mut()
+            .for_each(|holds| *holds = (*holds).min(held));
+    }
+
+    fn epoch(&self, node: NodeId) -> i64 {
+        self.image.broker(node).map_or(0, |broker| broker.epoch)
+    }
+
+    fn fence(&mut self, node: NodeId, fenced: bool) {
+        self.ask(&Request::FenceBroker {
+            node,
+            epoch: None,
+            fenced,
+        });
+    }
+
+    fn register(&mut self, node: NodeId, clean: bool, emptied: bool, fenced: bool) {
+        self.incarnations = self.incarnations.wrapping_add(1);
+        self.image.offset += 1;
+        let mut directory_id = [0; 16];
+        directory_id[..4].copy_from_slice(&node.0.to_le_bytes());
+        let known = self.image.broker(node).map(|broker| broker.directory_id);
+        if emptied {
+            directory_id[8..].copy_from_slice(&self.image.offset.to_le_bytes());
+            self.holds.remove(&node);
+            self.emptied = Some(node);
+        } else {
+            directory_id = known.unwrap_or(directory_id);
+        }
+        let mut incarnation_id = [self.incarnations; 16];
+        incarnation_id[8..].copy_from_slice(&self.image.offset.to_le_bytes());
+        let registration = Registration {
+            node,
+            incarnation_id,
+            directory_id,
+            cluster_id: self.image.cluster_id.clone(),
+            rack: None,
+            fenced,
+            listeners: vec![super::fixtures::endpoint("PLAINTEXT", "host", 9092)],
+            replication: None,
+            shards: 1,
+            clean_shutdown: clean,
+        };
+        self.ask(&Request::RegisterBroker(registration));
+        self.emptied = None;
+    }
+
+    /// The leader asks for an in-sync set of itself and some others, who have what it has by then.
+    fn alter(&mut self, among: impl Fn(NodeId) -> bool) {
+        let partition = self.partition();
+        let Some(leader) = partition.leader else { return };
+        let isr: Vec<_> = partition
+            .replicas
+            .iter()
+            .copied()
+            .filter(|node| *node == leader || among(*node))
+            .map(|node| (node, self.epoch(node)))
+            .collect();
+        let request = Request::AlterPartition {
+            node: leader,
+            broker_epoch: self.epoch(leader),
+            changes: vec![IsrChange {
+                partition: TopicPartition {
+                    topic_id: self.image.topic("t").expect("it was created").id,
+                    partition: 0,
+                },
+                leader_epoch: partition.leader_epoch,
+                partition_epoch: partition.partition_epoch,
+                isr: isr.clone(),
+            }],
+        };
+        if matches!(decided(&self.image, &request).reply, Reply::AlterPartition(Ok(items)) if items[0].is_ok())
+        {
+            let held = self.held(leader);
+            isr.iter()
+                .for_each(|(node, _)| _ = self.holds.insert(*node, held));
+        }
+        self.ask(&request);
+    }
+
+    fn min_isr(&mut self, min_isr: usize) {
+        self.min_isr = min_isr;
+        self.ask(&Request::AlterConfigs {
+            resources: vec![AlterResource {
+                resource: Resource::Topic("t".into()),
+                changes: vec![ConfigChange {
+                    name: "min.insync.replicas".into(),
+                    op: ConfigOp::Set,
+                    value: Some(min_isr.to_string()),
+                }],
+            }],
+            validate_only: false,
+        });
+    }
+
+    fn unregister(&mut self, node: NodeId) {
+        self.ask(&Request::UnregisterBroker { node });
+    }
+
+    fn step(&mut self, dice: &mut Dice) {
+        let node = NodeId(dice.below(BROKERS as u64) as i32);
+        match dice.below(12) {
+            0 | 1 => self.fence(node, true),
+            2 | 3 => self.fence(node, false),
+            4 | 5 => {
+                let mask = dice.below(16);
+                self.alter(|node| mask >> node.0 & 1 == 1);
+            }
+            6 => {
+                let epoch = self.epoch(node);
+                self.ask(&Request::ControlledShutdown { node, epoch });
+            }
+            7 => self.register(node, dice.below(2) == 0, false, dice.below(2) == 0),
+            8 if dice.below(4) == 0 => self.register(node, true, true, dice.below(2) == 0),
+            9 if dice.below(4) == 0 => self.min_isr(1 + dice.below(3) as usize),
+            10 if dice.below(4) == 0 => self.unregister(node),
+            _ => self.alter(|_| true),
+        }
+        self.write();
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_never_lost_to_a_clean_election() {
+    for seed in 0..500 {
+        println!("seed {seed}");
+        let mut dice = Dice(seed);
+        let mut history = History::begin(seed % 2 == 0);
+        for _ in 0..80 {
+            history.step(&mut dice);
+        }
+    }
+}
+
+/// Only `first` is left in sync, `second` is eligible; then a lower min.insync.replicas lets `first` acknowledge alone.
+#[test]
+fn a_lower_min_insync_replicas_ends_eligibility() {
+    let mut history = History::begin(false);
+    let replicas = history.partition().replicas;
+    history.fence(replicas[2], true);
+    history.fence(replicas[1], true);
+    assert_eq!(history.partition().elr, [replicas[1]]);
+    history.min_isr(1);
+    history.write();
+    history.fence(replicas[0], true);
+    history.fence(replicas[1], false);
+    assert_eq!(
+        history.partition().leader,
+        None,
+        "it misses what was acknowledged"
+    );
+}
+
+/// Whoever was eligible before losses were accepted is not eligible after.
+#[test]
+fn an_unclean_leader_ends_eligibility() {
+    let mut history = History::begin(true);
+    let replicas = history.partition().replicas;
+    history.min_isr(1);
+    history.write();
+    for node in &replicas {
+        history.fence(*node, true);
+    }
+    assert_eq!(history.partition().elr, [replicas[2]]);
+    history.fence(replicas[0], false);
+    assert_eq!(history.partition().leader, Some(replicas[0]));
+    assert!(history.partition().elr.is_empty(), "{:?}", history.partition());
+}
+
+/// Nobody knows what is on the disk of a broker that was unregistered and comes back.
+#[test]
+fn an_unregistered_broker_that_comes_back_is_not_eligible() {
+    let mut history = History::begin(false);
+    let replicas = history.partition().replicas;
+    history.write();
+    for node in &replicas {
+        history.fence(*node, true);
+    }
+    let last = replicas[2];
+    assert!(history.partition().elr.contains(&last));
+    history.unregister(last);
+    history.register(last, true, true, true);
+    history.fence(last, false);
+    assert_eq!(history.partition().leader, None, "its disk is empty");
+}
