@@ -15,6 +15,7 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_topic_partitions;
+pub mod elect_leaders;
 pub mod error;
 pub mod fetch;
 pub mod find_coordinator;
@@ -36,6 +37,7 @@ pub mod produce;
 mod replies;
 pub mod serve;
 pub mod sync_group;
+pub mod unregister_broker;
 
 pub use serve::{Connection, Core, Ctx, Order, Outcome, order, serve};
 
@@ -70,5 +72,7 @@ pub(crate) fn table() -> Vec<Row> {
         row(Alone, describe_groups::handle),
         row(Alone, delete_groups::handle),
         row(Alone, offset_delete::handle),
+        row(Alone, elect_leaders::handle),
+        row(Alone, unregister_broker::handle),
     ]
 }

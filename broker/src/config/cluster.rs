@@ -36,6 +36,8 @@ pub struct ClusterOptions {
     pub session_timeout: Duration,
     /// `broker.heartbeat.interval.ms`.
     pub heartbeat_every: Duration,
+    /// `leader.imbalance.check.interval.seconds`; none where `auto.leader.rebalance.enable` is false.
+    pub balance_every: Option<Duration>,
 }
 
 /// None: this broker is its whole cluster, as it is when a KRaft file names it alone.
@@ -101,6 +103,9 @@ pub(super) fn cluster(
         values.millis("broker.heartbeat.interval.ms"),
     );
     let formed = values.flag("cluster.formed");
+    let balance_every = values
+        .flag("auto.leader.rebalance.enable")
+        .then(|| Duration::from_secs(values.size("leader.imbalance.check.interval.seconds") as u64));
     if heartbeat_every * 2 > session_timeout {
         settings.refuse(
             "broker.heartbeat.interval.ms",
@@ -117,6 +122,7 @@ pub(super) fn cluster(
         formed,
         session_timeout,
         heartbeat_every,
+        balance_every,
     })
 }
 

@@ -17,6 +17,7 @@ pub(crate) mod fixtures;
 mod histories;
 pub mod image;
 mod isr;
+mod leaders;
 mod partitions;
 mod producer_ids;
 pub mod record;
@@ -126,6 +127,15 @@ pub enum Request {
     UnregisterBroker {
         node: NodeId,
     },
+    /// Preferred leaders, or (unclean) any leader where there is none; no partitions: all.
+    ElectLeaders {
+        unclean: bool,
+        partitions: Option<Vec<TopicPartitions>>,
+    },
+    /// Gives leaderships back to preferred leaders.
+    BalanceLeaders {
+        most: usize,
+    },
     /// The leaders on `node` ask for other in-sync sets.
     AlterPartition {
         node: NodeId,
@@ -158,6 +168,9 @@ pub enum Reply {
     /// Partitions it still leads, because nobody else can.
     ControlledShutdown(Result<u64, ItemError>),
     UnregisterBroker(Result<(), ItemError>),
+    ElectLeaders(Vec<ElectedPartition>),
+    /// How many moved.
+    BalanceLeaders(u64),
     AlterPartition(Result<Vec<Result<PartitionState, ItemError>>, ItemError>),
     UpdateListeners(Result<Updated<Vec<Endpoint>>, ItemError>),
     SetDynamicConfigs(Result<Updated<BTreeMap<String, String>>, ItemError>),
@@ -278,6 +291,21 @@ pub struct ProducerIdBlock {
     pub len: i64,
 }
 
+/// ElectLeaders: partitions of one topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicPartitions {
+    pub topic: String,
+    pub partitions: Vec<i32>,
+}
+
+/// ElectLeaders: what became of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElectedPartition {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub result: Result<(), ItemError>,
+}
+
 /// AlterPartition: the in-sync set a leader wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsrChange {
@@ -367,6 +395,10 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
             brokers::shut_down(image, given.defaults, *node, *epoch)
         }
         Request::UnregisterBroker { node } => brokers::unregister(image, *node),
+        Request::ElectLeaders { unclean, partitions } => {
+            leaders::elect(image, *unclean, partitions.as_deref())
+        }
+        Request::BalanceLeaders { most } => leaders::balance(image, *most),
         Request::AlterPartition {
             node,
             broker_epoch,

@@ -193,6 +193,7 @@ fn seat(cluster: &ClusterOptions) -> quorum::Seat {
         listen: Some(cluster.control),
         advertised: cluster.advertised.clone(),
         session_timeout: cluster.session_timeout,
+        balance_every: cluster.balance_every,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::metadata::{Reply, Request, record};
 use crate::rt::control::net::Stream;
 use crate::rt::control::sync::mpsc;
 use crate::rt::control::{self, ControlTask};
-use crate::rt::{now, wall_ms};
+use crate::rt::{Instant, now, wall_ms};
 
 /// How often sessions are looked at.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ const SWEEP: Duration = Duration::from_millis(100);
 const FENCE_WITHIN: Duration = Duration::from_secs(5);
 /// A broker whose connection broke is connected to once, for so long.
 const RECONNECT_WITHIN: Duration = Duration::from_millis(500);
+/// Leaderships that move at once: clients of each look up its new leader.
+const BALANCED_AT_ONCE: usize = 1_000;
 /// Broken connections not yet looked at.
 const LOST_LEN: usize = 256;
 
@@ -44,6 +46,7 @@ struct Shared {
     members: Members,
     handle: Handle,
     session_timeout: Duration,
+    balance_every: Option<Duration>,
     term: Mutex<Option<Term>>,
     lost: mpsc::Sender<Lost>,
 }
@@ -60,6 +63,8 @@ struct Term {
     /// Fenced brokers that give signs of life, and the entry they must know before they serve again: by the first such sign
     /// everything was decided that their fencing led to.
     returning: BTreeMap<(NodeId, i64), u64>,
+    /// When leaders were balanced last.
+    balanced: Instant,
 }
 
 impl Leading {
@@ -68,12 +73,14 @@ impl Leading {
         members: Members,
         handle: Handle,
         session_timeout: Duration,
+        balance_every: Option<Duration>,
     ) -> (Leading, mpsc::Receiver<Lost>) {
         let (lost, losses) = mpsc::channel(LOST_LEN);
         let shared = Shared {
             members,
             handle,
             session_timeout,
+            balance_every,
             term: Mutex::default(),
             lost,
         };
@@ -111,6 +118,7 @@ impl Leading {
                                 changing: BTreeSet::new(),
                                 leaving: BTreeMap::new(),
                                 returning: BTreeMap::new(),
+                                balanced: now(),
                             })
                         });
                     }
@@ -168,6 +176,41 @@ impl Leading {
             tracing::warn!(%node, epoch, ?timeout, "broker was not heard of for a whole session; it is fenced");
             self.fence(node, epoch, true);
         }
+        let due = self.term(|term| {
+            let (Some(term), Some(every)) = (term, self.0.balance_every) else {
+                return false;
+            };
+            let due = now() - term.balanced >= every;
+            if due {
+                term.balanced = now();
+            }
+            due
+        });
+        if due {
+            self.balance();
+        }
+    }
+
+    /// Gives leaderships back to the brokers that should have them, some at a time.
+    fn balance(&self) {
+        let leading = self.clone();
+        control::spawn(async move {
+            let request = Request::BalanceLeaders {
+                most: BALANCED_AT_ONCE,
+            };
+            match leading
+                .0
+                .handle
+                .request_here(request, FENCE_WITHIN)
+                .await
+                .map(|it| it.reply)
+            {
+                Ok(Reply::BalanceLeaders(moved)) if moved > 0 => {
+                    tracing::info!(moved, "leaderships were given back to preferred replicas");
+                }
+                _ => {}
+            }
+        });
     }
 
     /// Decides that in a task of its own, once at a time per node.

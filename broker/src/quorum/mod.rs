@@ -120,6 +120,8 @@ pub struct Seat {
     pub advertised: String,
     /// `broker.session.timeout.ms`.
     pub session_timeout: Duration,
+    /// `leader.imbalance.check.interval.seconds`; none where `auto.leader.rebalance.enable` is false.
+    pub balance_every: Option<Duration>,
 }
 
 impl Seat {
@@ -235,7 +237,8 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         session_timeout,
     );
     let session_timeout = session_timeout.unwrap_or(Duration::MAX);
-    let (leading, losses) = Leading::new(members.clone(), handle.clone(), session_timeout);
+    let balance_every = options.seat.as_ref().and_then(|seat| seat.balance_every);
+    let (leading, losses) = Leading::new(members.clone(), handle.clone(), session_timeout, balance_every);
     let mut quorum = Quorum {
         handle,
         raft,
