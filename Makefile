@@ -16,6 +16,10 @@ up: ## start the cluster and topics of charts/examples/first-cluster.yaml on thi
 	@$(CARGO) build --release --locked -p broker -p operator --bins
 	@exec target/release/millrace-operator local $(MANIFEST)
 
+.PHONY: cluster
+cluster: ## three brokers of one cluster on this machine: charts/examples/three-brokers.yaml
+	@$(MAKE) --no-print-directory up MANIFEST=charts/examples/three-brokers.yaml
+
 .PHONY: test
 test: ## unit and integration tests; needs Rust, git, make and a C compiler, nothing more
 	@scripts/need cargo cc

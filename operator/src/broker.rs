@@ -58,6 +58,21 @@ pub struct BrokerFacts {
     pub offline_partitions: i64,
     /// Changes with every process start.
     pub incarnation: String,
+    /// How it sees the cluster; nothing while it has no view.
+    pub view: Option<View>,
+}
+
+/// The cluster as one broker's metadata shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Leader of the metadata quorum.
+    pub controller: Option<i32>,
+    /// Registered brokers that are not fenced.
+    pub serving: Vec<i32>,
+    /// Registered brokers.
+    pub registered: Vec<i32>,
+    /// Partitions that lack an in-sync replica.
+    pub under_replicated: i64,
 }
 
 /// May a broker stop?
@@ -136,9 +151,8 @@ impl Broker {
         let cluster = self
             .client
             .describe_cluster(v1::DescribeClusterRequest { target });
-        let offline = cluster
-            .await
-            .map_or(0, |answer| answer.into_inner().offline_partitions);
+        let cluster = cluster.await.ok().map(tonic::Response::into_inner);
+        let offline = cluster.as_ref().map_or(0, |answer| answer.offline_partitions);
         Ok(BrokerFacts {
             cluster_id: self.target.cluster_id.clone(),
             node_id: self.target.node_id,
@@ -155,6 +169,17 @@ impl Broker {
                 .collect(),
             offline_partitions: offline,
             incarnation: broker.incarnation_id,
+            view: cluster.map(|answer| View {
+                controller: Some(answer.controller_id).filter(|id| *id >= 0),
+                serving: answer
+                    .brokers
+                    .iter()
+                    .filter(|one| !one.fenced)
+                    .map(|one| one.node_id)
+                    .collect(),
+                registered: answer.brokers.iter().map(|one| one.node_id).collect(),
+                under_replicated: answer.under_replicated_partitions,
+            }),
         })
     }
 

@@ -17,13 +17,13 @@ pub(crate) fn defaults() -> Defaults {
     }
 }
 
-/// A cluster with one internal listener, in the namespace `apps`.
+/// A cluster of one broker with one internal listener, in the namespace `apps`.
 pub(crate) fn cluster(name: &str) -> ClusterBuilder {
     let cluster = serde_json::from_value(json!({
         "apiVersion": "millrace.dev/v1alpha1",
         "kind": "KafkaCluster",
         "metadata": {"name": name, "namespace": "apps", "uid": "0b6b6f0e-3d4e-4d58-9f6e-0f3b8f7c1a11", "generation": 1},
-        "spec": {"storage": {"type": "persistent-claim", "size": "1Gi"}}
+        "spec": {"replicas": 1, "storage": {"type": "persistent-claim", "size": "1Gi"}}
     }));
     ClusterBuilder(cluster.unwrap())
 }
@@ -73,6 +73,18 @@ impl ClusterBuilder {
     pub(crate) fn cluster_id(mut self, id: &str) -> Self {
         let status = self.0.status.get_or_insert_with(KafkaClusterStatus::default);
         status.cluster_id = Some(id.into());
+        self
+    }
+
+    pub(crate) fn replicas(mut self, count: i32) -> Self {
+        self.0.spec.replicas = count;
+        self
+    }
+
+    /// All brokers have been members once.
+    pub(crate) fn formed(mut self) -> Self {
+        let status = self.0.status.get_or_insert_with(KafkaClusterStatus::default);
+        status.formed = Some(true);
         self
     }
 

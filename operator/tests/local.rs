@@ -85,7 +85,7 @@ fn broker() -> Option<PathBuf> {
 }
 
 fn write_manifest(folder: &Path, topics: &[(&str, i32, &str)]) {
-    let mut text = "apiVersion: millrace.dev/v1alpha1\nkind: KafkaCluster\nmetadata: {name: first}\nspec: {storage: {type: persistent-claim, size: 1Gi}}\n".to_owned();
+    let mut text = "apiVersion: millrace.dev/v1alpha1\nkind: KafkaCluster\nmetadata: {name: first}\nspec: {replicas: 1, storage: {type: persistent-claim, size: 1Gi}}\n".to_owned();
     for (name, partitions, deletion) in topics {
         text.push_str(&format!(
             "---\napiVersion: millrace.dev/v1alpha1\nkind: KafkaTopic\nmetadata: {{name: {name}}}\nspec: {{clusterRef: {{name: first}}, partitions: {partitions}, deletionPolicy: {deletion}}}\n"
@@ -167,4 +167,40 @@ fn a_manifest_is_run_edited_stopped_and_run_again() {
     local.child.kill().unwrap();
     local.child.wait().unwrap();
     assert!(nobody_answers(&address), "the broker is still there");
+}
+
+#[test]
+fn three_brokers_form_one_cluster_and_are_found_again() {
+    let Some(broker) = broker() else {
+        eprintln!("millrace-broker is not built; `make test` builds it and runs this test");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let text = "apiVersion: millrace.dev/v1alpha1\nkind: KafkaCluster\nmetadata: {name: three}\nspec: {replicas: 3, storage: {type: persistent-claim, size: 1Gi}}\n\
+         ---\napiVersion: millrace.dev/v1alpha1\nkind: KafkaTopic\nmetadata: {name: payments}\nspec: {clusterRef: {name: three}, partitions: 3, replicas: 3}\n";
+    std::fs::write(folder.path().join("manifest.yaml"), text).unwrap();
+    let mut local = Local::start(&broker, folder.path());
+    let addresses = local.says("Bootstrap address:");
+    let addresses: Vec<&str> = addresses.split(',').collect();
+    assert_eq!(addresses.len(), 3);
+    // Every broker tells the same of the topic, with a replica on each.
+    let first = describe(addresses[0], &["payments"]);
+    assert_eq!((first["payments"].partitions, first["payments"].replicas), (3, 3));
+    for address in &addresses {
+        assert_eq!(
+            describe(address, &["payments"])["payments"].id,
+            first["payments"].id
+        );
+    }
+    local.signal(rustix::process::Signal::INT);
+    local.says("stopped; the next run finds the data");
+    assert!(local.child.wait().unwrap().success());
+
+    // Now told that it was formed: it must find itself, not begin anew.
+    let mut local = Local::start(&broker, folder.path());
+    let addresses = local.says("Bootstrap address:");
+    let file = std::fs::read_to_string(folder.path().join("data/three/0/server.properties")).unwrap();
+    assert!(file.contains("cluster.formed=true"), "{file}");
+    let again = describe(addresses.split(',').next().unwrap(), &["payments"]);
+    assert_eq!(again["payments"].id, first["payments"].id);
 }

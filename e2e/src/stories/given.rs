@@ -20,6 +20,7 @@ apiVersion: millrace.dev/v1alpha1
 kind: KafkaCluster
 metadata: {name: first}
 spec:
+  replicas: 1
   listeners:
   - {name: plain, port: 9092, type: internal}
   - {name: outside, port: 9094, type: nodeport}

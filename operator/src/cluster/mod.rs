@@ -106,7 +106,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>,
                 );
             }
             if applied.as_ref().is_ok_and(|applied| applied.told)
-                && let Some(facts) = observed.brokers.values().flatten().next()
+                && let Some((_, facts)) = observed.speaker()
             {
                 context.remember_told(key, facts.incarnation.clone(), desired.dynamic_config.clone());
             }

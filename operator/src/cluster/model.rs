@@ -18,6 +18,8 @@ pub struct Cluster {
     pub cluster_id: String,
     /// Number of brokers.
     pub replicas: i32,
+    /// All brokers have been members of it: a broker with an empty metadata log has lost one.
+    pub formed: bool,
     /// Image of the brokers.
     pub image: String,
     /// When to pull it.
@@ -122,6 +124,16 @@ impl Cluster {
             self.headless_name(),
             self.namespace
         )
+    }
+
+    /// Several brokers: they have a metadata quorum, and ports to talk to each other.
+    pub fn is_quorum(&self) -> bool {
+        self.replicas > 1
+    }
+
+    /// Fewest brokers that can decide anything.
+    pub fn majority(&self) -> usize {
+        usize::try_from(self.replicas).unwrap_or(0) / 2 + 1
     }
 
     /// All node ids.

@@ -63,6 +63,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Why each broker has to be restarted, now or later.
     pub restart_reasons: BTreeMap<i32, Vec<String>>,
+    /// Why none of them is restarted now.
+    pub waits: Option<String>,
 }
 
 /// The dynamic properties a broker was told last, with its incarnation: a new process is told again.
@@ -79,21 +81,28 @@ pub fn plan(cluster: &Cluster, desired: &Desired, observed: &Observed, told: &To
             continue;
         }
         steps.extend(advertise(desired, *node_id, &facts.advertised));
+    }
+    if let Some((node_id, facts)) = observed.speaker() {
         let wanted = Some((facts.incarnation.clone(), desired.dynamic_config.clone()));
         if *told != wanted {
             steps.push(Step::SetDynamic {
-                node_id: *node_id,
+                node_id,
                 configs: desired.dynamic_config.clone(),
             });
         }
     }
     let restart_reasons = restart_reasons(desired, observed);
+    let mut waits = None;
     if template_is_known(&steps, observed) {
-        steps.extend(next_restart(&restart_reasons, observed).map(Step::Restart));
+        match next_restart(cluster, &restart_reasons, observed) {
+            Ok(restart) => steps.extend(restart.map(Step::Restart)),
+            Err(why) => waits = Some(why),
+        }
     }
     Plan {
         steps,
         restart_reasons,
+        waits,
     }
 }
 
@@ -235,10 +244,18 @@ fn reasons(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) 
     short.collect()
 }
 
-/// One broker at a time, and only while all others serve; one that does not serve goes first.
-fn next_restart(reasons: &BTreeMap<i32, Vec<String>>, observed: &Observed) -> Option<Restart> {
-    if observed.pods.values().any(|pod| pod.deleting) {
-        return None;
+/// One broker at a time, and only while all others serve and lack no record; one that does not serve goes first, the
+/// quorum's leader last, so that the lead moves once. An error says what is waited for.
+fn next_restart(
+    cluster: &Cluster,
+    reasons: &BTreeMap<i32, Vec<String>>,
+    observed: &Observed,
+) -> Result<Option<Restart>, String> {
+    if reasons.is_empty() {
+        return Ok(None);
+    }
+    if let Some(pod) = observed.pods.values().find(|pod| pod.deleting) {
+        return Err(format!("pod {} is on its way down", pod.name));
     }
     let restart = |node_id: i32, pod: &PodFacts, ask: bool| Restart {
         node_id,
@@ -247,24 +264,53 @@ fn next_restart(reasons: &BTreeMap<i32, Vec<String>>, observed: &Observed) -> Op
         reasons: reasons[&node_id].clone(),
         ask,
     };
-    let mut pending = reasons
+    let mut pending: Vec<(i32, &PodFacts)> = reasons
         .keys()
-        .filter_map(|node_id| Some((*node_id, observed.pods.get(node_id)?)));
-    let mut unready = pending.clone().filter(|(_, pod)| !pod.ready);
-    if let Some((node_id, pod)) = unready.next() {
-        let serves = matches!(observed.brokers.get(&node_id), Some(Ok(facts)) if facts.state == "Running");
-        return Some(restart(node_id, pod, serves));
+        .filter_map(|node_id| Some((*node_id, observed.pods.get(node_id)?)))
+        .collect();
+    let runs = |node_id: i32| observed.running().any(|(id, _)| id == node_id);
+    if let Some((node_id, pod)) = pending.iter().find(|(_, pod)| !pod.ready) {
+        return Ok(Some(restart(*node_id, pod, runs(*node_id))));
     }
-    if observed.pods.values().any(|pod| !pod.ready) {
-        return None;
+    all_serve(cluster, observed)?;
+    let controller = observed.controller();
+    pending.sort_by_key(|(node_id, _)| Some(*node_id) == controller);
+    Ok(pending.first().map(|(node_id, pod)| restart(*node_id, pod, true)))
+}
+
+/// Every broker is there and ready; of several, each says that it runs and that every replica is in sync.
+fn all_serve(cluster: &Cluster, observed: &Observed) -> Result<(), String> {
+    for node_id in cluster.node_ids() {
+        let pod = observed.pods.get(&node_id).filter(|pod| pod.ready);
+        if pod.is_none() {
+            return Err(format!("broker {node_id} is not ready"));
+        }
     }
-    pending.next().map(|(node_id, pod)| restart(node_id, pod, true))
+    if !cluster.is_quorum() {
+        return Ok(());
+    }
+    for node_id in cluster.node_ids() {
+        let facts = observed.running().find(|(id, _)| *id == node_id);
+        let Some(view) = facts.and_then(|(_, facts)| facts.view.as_ref()) else {
+            return Err(format!("broker {node_id} does not say how it sees the cluster"));
+        };
+        if let Some(other) = cluster.node_ids().find(|other| !view.serving.contains(other)) {
+            return Err(format!("broker {other} does not serve, says broker {node_id}"));
+        }
+        if view.under_replicated > 0 {
+            return Err(format!(
+                "{} partitions lack an in-sync replica, says broker {node_id}",
+                view.under_replicated
+            ));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::BrokerFacts;
+    use crate::broker::{BrokerFacts, View};
     use crate::cluster::build::build;
     use crate::cluster::build::listeners::Whereabouts;
     use crate::fixtures::{ClusterBuilder, checked, cluster};
@@ -278,17 +324,23 @@ mod tests {
             .objects
             .iter()
             .map(|object| ((object.kind, object.name.clone()), object.body.clone()));
-        let advertised = desired.advertised[&0]
-            .iter()
-            .map(|(name, (host, port))| (name.clone(), listeners::text(host, *port)));
-        let facts = BrokerFacts {
+        let facts = |id: i32| BrokerFacts {
             state: "Running".into(),
             incarnation: "one".into(),
-            advertised: advertised.collect(),
+            advertised: desired.advertised[&id]
+                .iter()
+                .map(|(name, (host, port))| (name.clone(), listeners::text(host, *port)))
+                .collect(),
+            view: Some(View {
+                controller: Some(0),
+                serving: cluster.node_ids().collect(),
+                registered: cluster.node_ids().collect(),
+                under_replicated: 0,
+            }),
             ..BrokerFacts::default()
         };
-        let pod = PodFacts {
-            name: cluster.pod_name(0),
+        let pod = |id: i32| PodFacts {
+            name: cluster.pod_name(id),
             uid: "u".into(),
             ready: true,
             restart_inputs: desired.restart_inputs.clone(),
@@ -296,9 +348,12 @@ mod tests {
         };
         let observed = Observed {
             objects: objects.collect(),
-            pods: BTreeMap::from([(0, pod)]),
-            brokers: BTreeMap::from([(0, Ok(facts))]),
-            claims: BTreeMap::from([(cluster.claim_name(0), "1Gi".to_owned())]),
+            pods: cluster.node_ids().map(|id| (id, pod(id))).collect(),
+            brokers: cluster.node_ids().map(|id| (id, Ok(facts(id)))).collect(),
+            claims: cluster
+                .node_ids()
+                .map(|id| (cluster.claim_name(id), "1Gi".to_owned()))
+                .collect(),
             ..Observed::default()
         };
         let told = Some(("one".to_owned(), desired.dynamic_config.clone()));
@@ -428,5 +483,107 @@ mod tests {
                 .iter()
                 .any(|step| matches!(step, Step::GrowClaim { size, .. } if size == "2Gi"))
         );
+    }
+
+    /// One row: what is the matter, what is restarted next.
+    #[test]
+    fn of_three_brokers_one_is_restarted_at_a_time_and_the_quorums_leader_last() {
+        type Change = fn(&mut Observed);
+        fn facts(observed: &mut Observed, id: i32) -> &mut BrokerFacts {
+            observed.brokers.get_mut(&id).unwrap().as_mut().unwrap()
+        }
+        fn view(observed: &mut Observed, id: i32) -> &mut View {
+            facts(observed, id).view.as_mut().unwrap()
+        }
+        fn restarted(observed: &mut Observed, id: i32) {
+            let inputs = &mut observed.pods.get_mut(&id).unwrap().restart_inputs;
+            inputs.insert("image".into(), "broker:2".into());
+        }
+        let table: &[(&str, Change, Option<i32>)] = &[
+            ("all serve: not the leader", |_| {}, Some(1)),
+            (
+                "the leader is 1",
+                |all| (0..3).for_each(|id| view(all, id).controller = Some(1)),
+                Some(0),
+            ),
+            ("1 is done", |all| restarted(all, 1), Some(2)),
+            (
+                "1 and 2 are done: the leader",
+                |all| [1, 2].into_iter().for_each(|id| restarted(all, id)),
+                Some(0),
+            ),
+            (
+                "1 is on its way down",
+                |all| all.pods.get_mut(&1).unwrap().deleting = true,
+                None,
+            ),
+            ("1 has no pod", |all| drop(all.pods.remove(&1)), None),
+            (
+                "1 is done and not ready",
+                |all| {
+                    restarted(all, 1);
+                    all.pods.get_mut(&1).unwrap().ready = false
+                },
+                None,
+            ),
+            (
+                "1 is done and fenced",
+                |all| {
+                    restarted(all, 1);
+                    view(all, 2).serving.retain(|id| *id != 1)
+                },
+                None,
+            ),
+            (
+                "1 is done and catches up",
+                |all| {
+                    restarted(all, 1);
+                    view(all, 0).under_replicated = 4
+                },
+                None,
+            ),
+            (
+                "1 says nothing",
+                |all| drop(all.brokers.insert(1, Err("nobody answers".into()))),
+                None,
+            ),
+            ("1 has no view", |all| facts(all, 1).view = None, None),
+            (
+                "2 is not ready: it goes first",
+                |all| all.pods.get_mut(&2).unwrap().ready = false,
+                Some(2),
+            ),
+        ];
+        let (_, _, settled, told) = settled(cluster("a").replicas(3));
+        let changed = checked(cluster("a").replicas(3).image("broker:2"));
+        let desired = build(&changed, &Whereabouts::default());
+        for (words, change, wanted) in table {
+            let mut observed = applied(settled.clone(), &desired);
+            change(&mut observed);
+            let plan = plan(&changed, &desired, &observed, &told);
+            assert_eq!(restart(&plan).map(|restart| restart.node_id), *wanted, "{words}");
+            assert_eq!(
+                plan.waits.is_some(),
+                wanted.is_none(),
+                "{words}: what is waited for is said"
+            );
+            assert!(
+                plan.steps
+                    .iter()
+                    .filter(|step| matches!(step, Step::Restart(_)))
+                    .count()
+                    <= 1
+            );
+        }
+    }
+
+    #[test]
+    fn having_been_formed_changes_the_files_and_restarts_nobody() {
+        let (_, _, observed, told) = settled(cluster("a").replicas(3));
+        let formed = checked(cluster("a").replicas(3).formed());
+        let desired = build(&formed, &Whereabouts::default());
+        let plan = plan(&formed, &desired, &observed, &told);
+        assert!(plan.restart_reasons.is_empty());
+        assert!(matches!(&plan.steps[..], [Step::Apply(object)] if object.kind == Kind::ConfigMap));
     }
 }

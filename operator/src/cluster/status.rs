@@ -58,12 +58,22 @@ pub fn status(resource: &KafkaCluster, outcome: &Outcome<'_>, now: Timestamp) ->
         ready_text: Some(format!("{ready_pods}/{wanted}")),
         selector: Some(labels::selector_text(name)),
         cluster_id,
-        formed: (facts.is_some() || before.formed == Some(true)).then_some(true),
+        formed: (before.formed == Some(true) || formed(resource.spec.replicas, outcome.observed))
+            .then_some(true),
         version: facts.map(|facts| facts.version.clone()).or(before.version),
         listeners,
         brokers,
         operator_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
     }
+}
+
+/// A lone broker's cluster is formed with its first start, that of several when all are registered.
+fn formed(replicas: i32, observed: &Observed) -> bool {
+    if replicas <= 1 {
+        return observed.brokers.values().any(Result::is_ok);
+    }
+    let mut views = observed.running().filter_map(|(_, facts)| facts.view.as_ref());
+    views.any(|view| (0..replicas).all(|id| view.registered.contains(&id)))
 }
 
 fn count(number: usize) -> i32 {
@@ -74,7 +84,10 @@ fn findings(resource: &KafkaCluster, outcome: &Outcome<'_>, ready_pods: usize) -
     use conditions::{PAUSED, READY, RECONCILING, ROLLOUT_BLOCKED, STALLED};
     let observed = outcome.observed;
     let stalled = stalled(outcome);
-    let available = available(observed);
+    let available = available(
+        outcome,
+        resource.status.as_ref().and_then(|status| status.formed) == Some(true),
+    );
     let listeners = listeners_ready(outcome);
     let blocked = outcome.applied.ok().and_then(|applied| applied.blocked.clone());
     let all_ready = ready_pods == usize::try_from(resource.spec.replicas).unwrap_or(0);
@@ -84,6 +97,8 @@ fn findings(resource: &KafkaCluster, outcome: &Outcome<'_>, ready_pods: usize) -
         Finding::new(READY, false, reason, message.clone())
     } else if let Err(error) = outcome.applied {
         Finding::new(READY, false, "ApplyFailed", error)
+    } else if available.status == Some(false) && LOST.contains(&available.reason.as_str()) {
+        Finding::new(READY, false, &available.reason, available.message.clone())
     } else if !all_ready {
         let message = waiting.map(|trouble| format!("{}: {}", trouble.reason, trouble.message));
         Finding::new(
@@ -101,10 +116,10 @@ fn findings(resource: &KafkaCluster, outcome: &Outcome<'_>, ready_pods: usize) -
     };
     let busy = stalled.is_none() && !outcome.paused && (ready.status != Some(true) || pending);
     let pause_reason = if outcome.paused { "Asked" } else { "NotAsked" };
-    let progress = if busy {
-        ready.message.clone()
-    } else {
-        String::new()
+    let progress = match busy {
+        true if ready.status == Some(true) => outcome.plan.waits.clone().unwrap_or_default(),
+        true => ready.message.clone(),
+        false => String::new(),
     };
     vec![
         ready,
@@ -173,7 +188,56 @@ fn stalled(outcome: &Outcome<'_>) -> Option<(String, String)> {
     Some((trouble.reason.clone(), message))
 }
 
-fn available(observed: &Observed) -> Finding {
+/// Fewer brokers serve than can decide anything.
+const QUORUM_LOST: &str = "QuorumLost";
+/// All brokers answer, and none knows the cluster that was formed.
+const METADATA_LOST: &str = "MetadataLost";
+/// What is worse than a broker that is starting.
+const LOST: &[&str] = &[QUORUM_LOST, METADATA_LOST];
+
+/// Of several brokers of a cluster that was formed: is there a majority? A cluster that lost its metadata is never formed
+/// anew by itself; a person has the volumes, or knows that they are gone.
+fn lost(cluster: &Cluster, observed: &Observed) -> Option<Finding> {
+    let serving = observed.running().count();
+    if serving >= cluster.majority() {
+        return None;
+    }
+    let answers: Vec<_> = observed.brokers.values().flatten().collect();
+    let all_answer = answers.len() == usize::try_from(cluster.replicas).unwrap_or(0);
+    let nobody_knows = answers.iter().all(|facts| {
+        facts.state != "Running" && facts.view.as_ref().is_none_or(|view| view.registered.is_empty())
+    });
+    let kind = conditions::AVAILABLE;
+    if all_answer && nobody_knows && answers.iter().all(|facts| facts.state != "Recovering") {
+        let message = format!(
+            "all brokers answer and none knows cluster {}, which was formed: their volumes are empty or others. Restore the metadata log of one broker; it is never formed anew by itself",
+            cluster.cluster_id
+        );
+        return Some(Finding::new(kind, false, METADATA_LOST, message));
+    }
+    let silent: Vec<String> = cluster
+        .node_ids()
+        .filter(|id| !observed.running().any(|(running, _)| running == *id))
+        .map(|id| id.to_string())
+        .collect();
+    let message = format!(
+        "{serving} of {} brokers serve, {} are needed to decide anything; not serving: {}",
+        cluster.replicas,
+        cluster.majority(),
+        silent.join(", ")
+    );
+    Some(Finding::new(kind, false, QUORUM_LOST, message))
+}
+
+fn available(outcome: &Outcome<'_>, was_formed: bool) -> Finding {
+    let observed = outcome.observed;
+    if let Ok((cluster, _)) = outcome.checked
+        && cluster.is_quorum()
+        && was_formed
+        && let Some(lost) = lost(cluster, observed)
+    {
+        return lost;
+    }
     let running: Vec<_> = observed
         .brokers
         .values()

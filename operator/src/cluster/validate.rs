@@ -5,7 +5,7 @@
 
 use super::model::{Cluster, Listener, Storage};
 use crate::crd::KafkaCluster;
-use crate::crd::kafka_cluster::{ONE_BROKER, PullPolicy, Resources, StorageKind};
+use crate::crd::kafka_cluster::{ODD_BROKERS, PullPolicy, Resources, StorageKind};
 use protocol::ids::{parse_uuid, uuid_text};
 use protocol::properties::{self, Scope};
 use std::collections::BTreeMap;
@@ -41,8 +41,8 @@ pub fn validate(
 ) -> Result<Cluster, Vec<Invalid>> {
     let spec = &cluster.spec;
     let mut wrong = Vec::new();
-    if spec.replicas != 1 {
-        wrong.push(invalid("spec.replicas", ONE_BROKER));
+    if ![1, 3, 5].contains(&spec.replicas) {
+        wrong.push(invalid("spec.replicas", ODD_BROKERS));
     }
     if spec.storage.kind == StorageKind::PersistentClaim && spec.storage.size.is_none() {
         wrong.push(invalid(
@@ -83,6 +83,7 @@ pub fn validate(
         cluster_id: recorded.or(kept_id).map_or_else(|| id_from(&uid), str::to_owned),
         uid,
         replicas: spec.replicas,
+        formed: cluster.status.as_ref().and_then(|status| status.formed) == Some(true),
         image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
         pull_policy: spec.image_pull_policy.unwrap_or(defaults.pull_policy),
         pull_secrets: defaults.pull_secrets.clone(),
@@ -153,11 +154,13 @@ fn operators_own(name: &str) -> bool {
         "process.roles",
         "admin.listener",
         "http.listener",
+        "cluster.formed",
         "io.engine",
         "inter.broker.listener.name",
         "zookeeper.connect",
     ];
-    OWN.contains(&name) || name.starts_with("advertised.") || name.starts_with("controller.")
+    const FAMILIES: &[&str] = &["advertised.", "controller.", "control.", "replication."];
+    OWN.contains(&name) || FAMILIES.iter().any(|family| name.starts_with(family))
 }
 
 /// The cluster id of a new cluster: the resource's uid in Kafka's spelling. Nothing has to be written down before the

@@ -12,8 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// Said when more than one broker is asked for.
-pub const ONE_BROKER: &str = "only replicas: 1 is served in this version; several brokers per cluster come when the metadata quorum has several voters";
+/// Said when the number of brokers is not one of a metadata quorum.
+pub const ODD_BROKERS: &str = "replicas must be 1, 3 or 5: the brokers vote among themselves, and an even number survives no more than the odd one below it";
+/// Said when brokers would be taken away.
+pub const NO_FEWER_BROKERS: &str = "replicas cannot be lowered in this version: nothing moves the records off a broker that goes; set it to what it was";
+/// Said when brokers would be added.
+pub const NO_MORE_BROKERS: &str = "replicas cannot be raised on a cluster that exists in this version: its voters are chosen when it is formed; make a new cluster";
 
 /// Rules above `spec`. Names derived from the cluster's name must fit a Service name (63 characters).
 pub const ROOT_RULES: &[Rule] = &[
@@ -29,11 +33,37 @@ pub const ROOT_RULES: &[Rule] = &[
     },
 ];
 
-const REPLICAS: &[Rule] = &[Rule {
-    rule: "self <= 1",
-    message: ONE_BROKER,
-    field: "",
-}];
+const REPLICAS: &[Rule] = &[
+    Rule {
+        rule: "self in [1, 3, 5]",
+        message: ODD_BROKERS,
+        field: "",
+    },
+    Rule {
+        rule: "self >= oldSelf",
+        message: NO_FEWER_BROKERS,
+        field: "",
+    },
+    Rule {
+        rule: "self <= oldSelf",
+        message: NO_MORE_BROKERS,
+        field: "",
+    },
+];
+
+// A value that is no number is refused by its own property; here it must only not break the comparison.
+const SPEC: &[Rule] = &[
+    Rule {
+        rule: "!has(self.replicas) || !has(self.config) || !('default.replication.factor' in self.config) || !string(self.config['default.replication.factor']).matches('^[0-9]{1,9}$') || int(string(self.config['default.replication.factor'])) <= self.replicas",
+        message: "default.replication.factor may not exceed replicas",
+        field: ".config",
+    },
+    Rule {
+        rule: "!has(self.replicas) || !has(self.config) || !('min.insync.replicas' in self.config) || !string(self.config['min.insync.replicas']).matches('^[0-9]{1,9}$') || int(string(self.config['min.insync.replicas'])) <= self.replicas",
+        message: "min.insync.replicas may not exceed replicas",
+        field: ".config",
+    },
+];
 
 const LISTENERS: &[Rule] = &[
     Rule {
@@ -97,23 +127,13 @@ const SIZE: &[Rule] = &[
 
 const CONFIG: &[Rule] = &[
     Rule {
-        rule: "!self.exists(k, k in ['node.id', 'broker.id', 'cluster.id', 'listeners', 'listener.security.protocol.map', 'log.dir', 'log.dirs', 'metadata.log.dir', 'broker.rack', 'process.roles', 'admin.listener', 'http.listener', 'io.engine', 'inter.broker.listener.name', 'zookeeper.connect'])",
-        message: "node.id, broker.id, cluster.id, listeners, listener.security.protocol.map, log.dir, log.dirs, metadata.log.dir, broker.rack, process.roles, admin.listener, http.listener, io.engine, inter.broker.listener.name and zookeeper.connect are set by the operator; use the fields of the spec",
+        rule: "!self.exists(k, k in ['node.id', 'broker.id', 'cluster.id', 'listeners', 'listener.security.protocol.map', 'log.dir', 'log.dirs', 'metadata.log.dir', 'broker.rack', 'process.roles', 'admin.listener', 'http.listener', 'cluster.formed', 'io.engine', 'inter.broker.listener.name', 'zookeeper.connect'])",
+        message: "node.id, broker.id, cluster.id, listeners, listener.security.protocol.map, log.dir, log.dirs, metadata.log.dir, broker.rack, process.roles, admin.listener, http.listener, cluster.formed, io.engine, inter.broker.listener.name and zookeeper.connect are set by the operator; use the fields of the spec",
         field: "",
     },
     Rule {
-        rule: "!self.exists(k, k.startsWith('advertised.') || k.startsWith('controller.'))",
-        message: "advertised.* and controller.* are set by the operator; use spec.listeners",
-        field: "",
-    },
-    Rule {
-        rule: "!('default.replication.factor' in self) || string(self['default.replication.factor']) == '1'",
-        message: "default.replication.factor may not exceed replicas, which is 1",
-        field: "",
-    },
-    Rule {
-        rule: "!('min.insync.replicas' in self) || string(self['min.insync.replicas']) == '1'",
-        message: "min.insync.replicas may not exceed default.replication.factor, which is 1",
+        rule: "!self.exists(k, k.startsWith('advertised.') || k.startsWith('controller.') || k.startsWith('control.') || k.startsWith('replication.'))",
+        message: "advertised.*, controller.*, control.* and replication.* are set by the operator; use spec.listeners",
         field: "",
     },
 ];
@@ -166,9 +186,10 @@ const SECCOMP: &[Rule] = &[Rule {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules(SPEC)))]
 pub struct KafkaClusterSpec {
-    /// Number of brokers.
-    #[serde(default = "one")]
+    /// Number of brokers: 1, 3 or 5. All of them vote on the cluster's metadata.
+    #[serde(default = "three")]
     #[schemars(range(min = 1, max = 100), extend("x-kubernetes-validations" = rules(REPLICAS)))]
     pub replicas: i32,
     /// Image of the broker; the operator's own default when left out.
@@ -209,8 +230,8 @@ pub struct KafkaClusterSpec {
     pub paused: bool,
 }
 
-fn one() -> i32 {
-    1
+fn three() -> i32 {
+    3
 }
 
 /// The listener of a cluster that names none.
@@ -556,7 +577,7 @@ pub struct KafkaClusterStatus {
     /// Kafka's cluster id. Chosen once, also kept on the volumes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// A broker has started with this cluster id: its data belongs to it.
+    /// Every broker has been a member of the cluster with this id: from then on empty volumes are lost ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub formed: Option<bool>,
     /// Version of the brokers.

@@ -35,9 +35,14 @@ const SPEC: &[Rule] = &[
         field: ".partitions",
     },
     Rule {
-        rule: "!has(self.replicas) || self.replicas <= 1",
-        message: "only replicas: 1 is served in this version, as clusters have one broker",
+        rule: "!has(self.replicas) || self.replicas <= 5",
+        message: "replicas may not exceed 5, the most brokers a cluster has in this version",
         field: ".replicas",
+    },
+    Rule {
+        rule: "!has(self.replicas) || !has(self.config) || !('min.insync.replicas' in self.config) || !string(self.config['min.insync.replicas']).matches('^[0-9]{1,9}$') || int(string(self.config['min.insync.replicas'])) <= self.replicas",
+        message: "min.insync.replicas may not exceed replicas",
+        field: ".config",
     },
 ];
 
@@ -98,8 +103,8 @@ const CONFIG: &[Rule] = &[
         field: "",
     },
     Rule {
-        rule: "!('min.insync.replicas' in self) || string(self['min.insync.replicas']) == '1'",
-        message: "min.insync.replicas may not exceed replicas, which is 1",
+        rule: "!('min.insync.replicas' in self) || string(self['min.insync.replicas']).matches('^[1-9][0-9]{0,8}$')",
+        message: "min.insync.replicas must be a number of replicas, 1 or more",
         field: "",
     },
 ];

@@ -1,5 +1,5 @@
 //! Local mode: the operator without Kubernetes. A manifest file is watched instead of an API server, and for each
-//! KafkaCluster a broker process runs on 127.0.0.1; what to do is decided by the same validation, property building and
+//! broker of a KafkaCluster a process runs on 127.0.0.1; what to do is decided by the same validation, property building and
 //! topic plans.
 //!
 //! One loop on one thread owns everything: it looks at the file and the processes a few times a second, acts on what
@@ -7,26 +7,20 @@
 //! start, as a new pod would find it.
 
 pub mod manifest;
+pub mod member;
 pub mod process;
+pub mod running;
 pub mod schema;
 pub mod table;
 pub mod watch;
 
-use crate::broker::Broker;
-use crate::cluster::model::Cluster;
 use crate::cluster::validate::{Defaults, validate};
-use crate::crd::KafkaTopic;
-use crate::crd::kafka_cluster::{PullPolicy, StorageKind};
-use crate::crd::kafka_topic::DeletionPolicy;
-use crate::kafka::Kafka;
-use crate::topic::plan::Wanted;
-use crate::topic::status::{Outcome, events};
+use crate::crd::kafka_cluster::PullPolicy;
 use manifest::Manifest;
-use process::{Ports, Process, Seen};
-use serde::{Deserialize, Serialize};
+use running::Running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use table::{ClusterRow, TopicRow};
 
 /// How often the file and the processes are looked at.
@@ -114,37 +108,6 @@ struct Local {
     shown: String,
 }
 
-/// One cluster: its process and its topics.
-struct Running {
-    cluster: Cluster,
-    folder: PathBuf,
-    ports: Ports,
-    process: Process,
-    properties: BTreeMap<String, String>,
-    state: String,
-    engine: String,
-    ready: bool,
-    welcomed: bool,
-    pushed: Option<BTreeMap<String, String>>,
-    wanted: BTreeMap<String, KafkaTopic>,
-    owned: Owned,
-    outcomes: BTreeMap<String, Outcome>,
-    next_sync: Instant,
-}
-
-/// The topics this program made or took over, kept beside the data: a topic whose resource left the file while we were not
-/// running is treated by its deletion policy all the same.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Owned {
-    topics: BTreeMap<String, OwnedTopic>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct OwnedTopic {
-    id: String,
-    deletion: DeletionPolicy,
-}
-
 impl Local {
     async fn turn(&mut self) {
         if self.watch.changed() {
@@ -181,18 +144,14 @@ impl Local {
             .collect();
         for name in gone {
             if let Some(mut running) = self.clusters.remove(&name) {
-                running.process.stop().await;
+                running.stop().await;
                 say(&format!(
-                    "{name}: left the file; its broker is stopped, its data stays in {}",
+                    "{name}: left the file; its brokers are stopped, its data stays in {}",
                     running.folder.display()
                 ));
             }
         }
-        let mut taken: BTreeSet<u16> = self
-            .clusters
-            .values()
-            .flat_map(|one| one.ports.listeners.values().copied())
-            .collect();
+        let mut taken: BTreeSet<u16> = self.clusters.values().flat_map(Running::listener_ports).collect();
         for (name, resource) in &self.manifest.clusters {
             let cluster = match validate(resource, None, &defaults()) {
                 Ok(cluster) => cluster,
@@ -249,7 +208,7 @@ impl Local {
             self.shown = text;
         }
         for running in self.clusters.values_mut() {
-            if running.ready && !running.welcomed && running.outcomes.len() >= running.wanted.len() {
+            if running.ready() && !running.welcomed && running.outcomes.len() >= running.wanted.len() {
                 running.welcomed = true;
                 let listener = running
                     .cluster
@@ -259,14 +218,14 @@ impl Local {
                 let topic = running.wanted.keys().next().map(String::as_str);
                 say(&format!(
                     "\n{}",
-                    table::next_commands(&running.ports.address(listener), topic)
+                    table::next_commands(&running.addresses(listener), topic)
                 ));
             }
         }
     }
 
     async fn stop(&mut self) {
-        let stops = self.clusters.values_mut().map(|running| running.process.stop());
+        let stops = self.clusters.values_mut().map(|running| running.stop());
         let clean = futures::future::join_all(stops).await;
         if clean.iter().all(|clean| *clean) {
             say("stopped; the next run finds the data");
@@ -283,272 +242,6 @@ fn defaults() -> Defaults {
         pull_policy: PullPolicy::Never,
         pull_secrets: Vec::new(),
         operator_namespace: String::new(),
-    }
-}
-
-impl Running {
-    fn new(cluster: Cluster, options: &Options, taken: &mut BTreeSet<u16>) -> anyhow::Result<Running> {
-        let folder = options.data.join(&cluster.name);
-        if cluster.storage.kind == StorageKind::Ephemeral && folder.exists() {
-            std::fs::remove_dir_all(&folder)?;
-        }
-        std::fs::create_dir_all(&folder)?;
-        let (ports, said) = Ports::choose(&cluster, taken)?;
-        said.iter().for_each(|line| say(line));
-        let owned = std::fs::read(folder.join("topics.json")).ok();
-        Ok(Running {
-            properties: process::local_properties(&cluster, &ports, &folder),
-            process: Process::new(&options.broker, &folder),
-            owned: owned
-                .and_then(|text| serde_json::from_slice(&text).ok())
-                .unwrap_or_default(),
-            folder,
-            ports,
-            cluster,
-            state: "Starting".to_owned(),
-            engine: String::new(),
-            ready: false,
-            welcomed: false,
-            pushed: None,
-            wanted: BTreeMap::new(),
-            outcomes: BTreeMap::new(),
-            next_sync: Instant::now(),
-        })
-    }
-
-    /// A changed spec: what is read at the start only restarts the broker, the rest is told to it.
-    async fn change(&mut self, cluster: Cluster) -> anyhow::Result<()> {
-        if cluster == self.cluster {
-            return Ok(());
-        }
-        let added = cluster
-            .listeners
-            .iter()
-            .any(|one| !self.ports.listeners.contains_key(&one.name));
-        if added || cluster.listeners != self.cluster.listeners {
-            let mut taken = BTreeSet::new();
-            self.process.stop().await;
-            let (ports, said) = Ports::choose(&cluster, &mut taken)?;
-            said.iter().for_each(|line| say(line));
-            self.ports = ports;
-        }
-        let wanted = process::local_properties(&cluster, &self.ports, &self.folder);
-        let reasons: Vec<String> = differences(&self.properties, &wanted);
-        if !reasons.is_empty() {
-            say(&format!(
-                "{}: restarting the broker: {}",
-                cluster.name,
-                reasons.join(", ")
-            ));
-            self.process.stop().await;
-            self.ready = false;
-            self.state = "Starting".to_owned();
-        }
-        self.properties = wanted;
-        self.cluster = cluster;
-        self.pushed = None;
-        Ok(())
-    }
-
-    fn want(&mut self, wanted: BTreeMap<String, KafkaTopic>) {
-        if wanted != self.wanted {
-            self.wanted = wanted;
-            self.outcomes.retain(|name, _| self.wanted.contains_key(name));
-            self.next_sync = Instant::now();
-        }
-    }
-
-    async fn turn(&mut self) {
-        match self.process.look() {
-            Seen::Running => {}
-            Seen::Waiting if !self.process.may_start() => return,
-            Seen::Waiting => {
-                if let Err(error) = self.start() {
-                    self.state = format!("cannot start: {error}");
-                }
-                return;
-            }
-            Seen::Ended(how) => {
-                say(&format!(
-                    "{}: the broker ended ({how}); it is started again; its log is {}",
-                    self.cluster.name,
-                    self.process.log().display()
-                ));
-                self.ready = false;
-                self.pushed = None;
-                self.state = format!("Crashed: {how}");
-                return;
-            }
-        }
-        if !self.ready && !self.become_ready().await {
-            return;
-        }
-        if self.pushed.as_ref() != Some(&self.cluster.dynamic_config) {
-            self.push().await;
-        }
-        if Instant::now() >= self.next_sync {
-            self.sync_topics().await;
-        }
-    }
-
-    /// Somebody may have taken a port since it was chosen, or since the broker ended.
-    fn start(&mut self) -> std::io::Result<()> {
-        if !self.ports.are_free() {
-            let (ports, said) = Ports::choose(&self.cluster, &mut BTreeSet::new())?;
-            said.iter().for_each(|line| say(line));
-            self.properties = process::local_properties(&self.cluster, &ports, &self.folder);
-            self.welcomed &= ports.listeners == self.ports.listeners;
-            self.ports = ports;
-        }
-        self.process.start(&self.properties)
-    }
-
-    async fn become_ready(&mut self) -> bool {
-        if let Err(reason) = process::ready(&self.ports).await {
-            // The reasons of a normal start go by in milliseconds; only one that stays is worth a line.
-            if self.process.started().elapsed() > Duration::from_secs(2) {
-                self.state = format!("Starting: {reason}");
-            }
-            return false;
-        }
-        self.ready = true;
-        self.process.settled();
-        self.state = "Ready".to_owned();
-        self.next_sync = Instant::now();
-        true
-    }
-
-    /// Tells the broker its dynamic properties, and learns its engine.
-    async fn push(&mut self) {
-        let told = async {
-            let mut broker = Broker::connect(&self.ports.admin_address(), None, 0).await?;
-            self.engine = broker.describe().await?.engine;
-            broker.set_dynamic(&self.cluster.dynamic_config).await
-        };
-        match told.await {
-            Ok(changed) => {
-                if changed {
-                    let names: Vec<&str> = self.cluster.dynamic_config.keys().map(String::as_str).collect();
-                    say(&format!(
-                        "{}: dynamic properties are now: {}",
-                        self.cluster.name,
-                        names.join(", ")
-                    ));
-                }
-            }
-            Err(error) => say(&format!("{}: {error}", self.cluster.name)),
-        }
-        // Once per change and start: a refusal has been said, and saying it ten times a second helps nobody.
-        self.pushed = Some(self.cluster.dynamic_config.clone());
-    }
-
-    async fn sync_topics(&mut self) {
-        self.next_sync = Instant::now() + RESYNC;
-        let wanted = self.wanted_topics();
-        let listener = self.cluster.listeners.iter().find(|one| !one.is_nodeport());
-        let address = self.ports.address(listener.map_or("", |listener| &listener.name));
-        let done = async {
-            let mut kafka = Kafka::connect(&address).await?;
-            crate::topic::reconcile(&mut kafka, &wanted).await
-        };
-        match done.await {
-            Err(error) => {
-                self.next_sync = Instant::now() + Duration::from_secs(1);
-                let text = Outcome::Failed(error.to_string());
-                self.outcomes
-                    .extend(self.wanted.keys().map(|name| (name.clone(), text.clone())));
-            }
-            Ok(reconciled) => {
-                for (name, (plan, outcome)) in reconciled {
-                    let failed = matches!(outcome, Outcome::Failed(_));
-                    if !failed {
-                        events(&plan)
-                            .iter()
-                            .for_each(|(reason, text)| say(&format!("{name}: {reason}: {text}")));
-                    } else {
-                        self.next_sync = Instant::now() + Duration::from_secs(1);
-                    }
-                    self.remember(&name, outcome, failed);
-                }
-                self.save_owned();
-            }
-        }
-    }
-
-    fn wanted_topics(&self) -> BTreeMap<String, Wanted> {
-        let owned_id = |name: &str| self.owned.topics.get(name).map(|owned| owned.id.clone());
-        let listed = self
-            .wanted
-            .iter()
-            .map(|(name, topic)| (name.clone(), Wanted::of(topic, owned_id(name))));
-        let left = self
-            .owned
-            .topics
-            .iter()
-            .filter(|(name, _)| !self.wanted.contains_key(*name));
-        let left = left.map(|(name, owned)| (name.clone(), Wanted::removed(name, owned.deletion, &owned.id)));
-        listed.chain(left).collect()
-    }
-
-    fn remember(&mut self, name: &str, outcome: Outcome, failed: bool) {
-        let Some(topic) = self.wanted.get(name) else {
-            if !failed
-                && let Some(owned) = self.owned.topics.remove(name)
-                && owned.deletion == DeletionPolicy::Retain
-            {
-                say(&format!("{name}: Retained: the topic and its records stay"));
-            }
-            return;
-        };
-        if let Outcome::Synced(found)
-        | Outcome::Refused {
-            found: Some(found), ..
-        } = &outcome
-        {
-            let owned = OwnedTopic {
-                id: found.id.clone(),
-                deletion: topic.spec.deletion_policy,
-            };
-            self.owned.topics.insert(name.to_owned(), owned);
-        }
-        self.outcomes.insert(name.to_owned(), outcome);
-    }
-
-    fn save_owned(&self) {
-        let path = self.folder.join("topics.json");
-        let text = serde_json::to_vec_pretty(&self.owned).expect("names and ids");
-        if std::fs::read(&path).ok().as_ref() == Some(&text) {
-            return;
-        }
-        let beside = self.folder.join("topics.json.new");
-        let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
-        if let Err(error) = written {
-            say(&format!("write {}: {error}", path.display()));
-        }
-    }
-
-    fn row(&self) -> ClusterRow {
-        let listeners = self
-            .cluster
-            .listeners
-            .iter()
-            .map(|one| (one.name.clone(), self.ports.address(&one.name)));
-        ClusterRow {
-            name: self.cluster.name.clone(),
-            state: self.state.clone(),
-            engine: self.engine.clone(),
-            listeners: listeners.collect(),
-        }
-    }
-
-    fn topic_rows(&self) -> Vec<TopicRow> {
-        let waiting = || Outcome::Waiting("the broker is not ready yet".to_owned());
-        let rows = self.wanted.keys().map(|name| TopicRow {
-            name: name.clone(),
-            cluster: self.cluster.name.clone(),
-            outcome: self.outcomes.get(name).cloned().unwrap_or_else(waiting),
-        });
-        rows.collect()
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::cluster::build::properties::{Places, properties, render};
 use crate::cluster::model::Cluster;
 use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::TcpListener;
@@ -32,19 +33,55 @@ pub struct Ports {
     pub admin: u16,
     /// Health and metrics.
     pub http: u16,
+    /// What the other brokers know; nothing where there are none.
+    pub between: Option<Between>,
+}
+
+/// The ports at which one broker is reached by the others. Every broker's file names them, so they stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Between {
+    /// Control listener.
+    pub control: u16,
+    /// Replication listener.
+    pub replication: u16,
+}
+
+impl Between {
+    /// Both can be bound at this moment.
+    pub fn is_free(&self) -> bool {
+        [self.control, self.replication]
+            .iter()
+            .all(|port| TcpListener::bind((HOST, *port)).is_ok())
+    }
+
+    /// Ports nobody has at the moment.
+    pub fn choose(taken: &mut BTreeSet<u16>) -> std::io::Result<Between> {
+        Ok(Between {
+            control: free(taken)?,
+            replication: free(taken)?,
+        })
+    }
 }
 
 impl Ports {
     /// The listeners' own ports where they are free, others where not; what had to change is said in the second value.
-    pub fn choose(cluster: &Cluster, taken: &mut BTreeSet<u16>) -> std::io::Result<(Ports, Vec<String>)> {
+    /// The second and later brokers of a cluster take the ports a hundred above each other.
+    pub fn choose(
+        cluster: &Cluster,
+        node_id: i32,
+        taken: &mut BTreeSet<u16>,
+        between: Option<Between>,
+    ) -> std::io::Result<(Ports, Vec<String>)> {
         let (mut listeners, mut said) = (BTreeMap::new(), Vec::new());
+        let above = u16::try_from(node_id).unwrap_or(0).saturating_mul(100);
         for listener in &cluster.listeners {
-            let mut port = listener.port;
+            let own = listener.port.saturating_add(above);
+            let mut port = own;
             if taken.contains(&port) || TcpListener::bind((HOST, port)).is_err() {
                 port = free(taken)?;
                 said.push(format!(
-                    "{}: port {} is in use on this machine; listener {} is at {HOST}:{port}",
-                    cluster.name, listener.port, listener.name
+                    "{}: port {own} is in use on this machine; listener {} is at {HOST}:{port}",
+                    cluster.name, listener.name
                 ));
             }
             taken.insert(port);
@@ -56,6 +93,7 @@ impl Ports {
                 listeners,
                 admin,
                 http,
+                between,
             },
             said,
         ))
@@ -92,8 +130,17 @@ fn free(taken: &mut BTreeSet<u16>) -> std::io::Result<u16> {
     }
 }
 
-/// The property file of a local broker.
-pub fn local_properties(cluster: &Cluster, ports: &Ports, folder: &Path) -> BTreeMap<String, String> {
+/// The property file of a local broker. `voters` are the control ports by node id; empty for a lone broker.
+pub fn local_properties(
+    cluster: &Cluster,
+    node_id: i32,
+    ports: &Ports,
+    voters: &BTreeMap<i32, u16>,
+    folder: &Path,
+) -> BTreeMap<String, String> {
+    let (control, replication) = ports
+        .between
+        .map_or((0, 0), |between| (between.control, between.replication));
     let places = Places {
         bind: HOST.to_owned(),
         ports: ports.listeners.clone(),
@@ -101,18 +148,37 @@ pub fn local_properties(cluster: &Cluster, ports: &Ports, folder: &Path) -> BTre
         admin: ports.admin_address(),
         http: format!("{HOST}:{}", ports.http),
         advertised_file: None,
+        control: format!("{HOST}:{control}"),
+        replication: format!("{HOST}:{replication}"),
+        voters: voters
+            .iter()
+            .map(|(id, port)| (*id, format!("{HOST}:{port}")))
+            .collect(),
     };
     let mut all = properties(cluster, &places);
-    let advertised = cluster
-        .listeners
-        .iter()
-        .map(|one| format!("{}://{}", one.kafka_name(), ports.address(&one.name)));
-    all.insert(
-        "advertised.listeners".into(),
-        advertised.collect::<Vec<_>>().join(","),
-    );
-    all.insert("node.id".into(), "0".into());
+    set_ports(&mut all, cluster, ports);
+    all.insert("node.id".into(), node_id.to_string());
+    if cluster.is_quorum() {
+        all.insert("cluster.id".into(), cluster.cluster_id.clone());
+        // Several brokers share this machine; more shards than cores would take turns, and none is bound to one.
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let brokers = usize::try_from(cluster.replicas).unwrap_or(1);
+        all.entry("shards".into())
+            .or_insert_with(|| (cores / brokers).max(1).to_string());
+    }
     all
+}
+
+/// The part of the file that speaks of ports which may change from start to start.
+pub fn set_ports(all: &mut BTreeMap<String, String>, cluster: &Cluster, ports: &Ports) {
+    let each = |kind: &dyn Fn(&crate::cluster::model::Listener) -> String| {
+        cluster.listeners.iter().map(kind).collect::<Vec<_>>().join(",")
+    };
+    let addresses = each(&|one| format!("{}://{}", one.kafka_name(), ports.address(&one.name)));
+    all.insert("listeners".into(), addresses.clone());
+    all.insert("advertised.listeners".into(), addresses);
+    all.insert("admin.listener".into(), ports.admin_address());
+    all.insert("http.listener".into(), format!("{HOST}:{}", ports.http));
 }
 
 /// What a look at the process found.
@@ -157,6 +223,11 @@ impl Process {
     /// When it was started last.
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// It was started and has not been seen to end.
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// May it be started now?
@@ -313,7 +384,7 @@ mod tests {
         let held = TcpListener::bind((HOST, 0)).unwrap();
         let mut wanted = checked(cluster("a"));
         wanted.listeners[0].port = held.local_addr().unwrap().port();
-        let (ports, said) = Ports::choose(&wanted, &mut BTreeSet::new()).unwrap();
+        let (ports, said) = Ports::choose(&wanted, 0, &mut BTreeSet::new(), None).unwrap();
         assert_ne!(ports.listeners["plain"], wanted.listeners[0].port);
         assert_eq!(said.len(), 1);
     }
@@ -322,8 +393,8 @@ mod tests {
     fn the_local_file_is_one_the_broker_takes() {
         let mut wanted = checked(cluster("a").nodeport("external", 9094));
         wanted.listeners[0].port = 0;
-        let (ports, _) = Ports::choose(&wanted, &mut BTreeSet::new()).unwrap();
-        for (name, value) in local_properties(&wanted, &ports, Path::new("/data/a")) {
+        let (ports, _) = Ports::choose(&wanted, 0, &mut BTreeSet::new(), None).unwrap();
+        for (name, value) in local_properties(&wanted, 0, &ports, &BTreeMap::new(), Path::new("/data/a")) {
             protocol::properties::check_broker(&name, &value).unwrap();
         }
     }

@@ -71,10 +71,22 @@ pub(super) const CASES: &[Case] = &[
         r#"{"metadata": {"name": "1-a"}}"#,
     ),
     cluster(
-        "only replicas: 1 is served in this version; several brokers per cluster come when the metadata quorum has several voters",
+        "replicas must be 1, 3 or 5: the brokers vote among themselves, and an even number survives no more than the odd one below it",
+        r#"{"spec": {"replicas": 3}}"#,
+        r#"{"spec": {"replicas": 4}}"#,
+    ),
+    cluster(
+        "replicas cannot be lowered in this version: nothing moves the records off a broker that goes; set it to what it was",
+        r#"{"spec": {"replicas": 3}}"#,
+        r#"{"spec": {"replicas": 1}}"#,
+    )
+    .after(r#"{"spec": {"replicas": 3}}"#),
+    cluster(
+        "replicas cannot be raised on a cluster that exists in this version: its voters are chosen when it is formed; make a new cluster",
         r#"{"spec": {"replicas": 1}}"#,
         r#"{"spec": {"replicas": 3}}"#,
-    ),
+    )
+    .after(r#"{"spec": {"replicas": 1}}"#),
     cluster(
         "two listeners have the same port; give each its own",
         r#"{"spec": {"listeners": [{"name": "a", "port": 9092, "type": "internal"}, {"name": "b", "port": 9093, "type": "nodeport"}]}}"#,
@@ -130,24 +142,24 @@ pub(super) const CASES: &[Case] = &[
     )
     .after(r#"{"spec": {"storage": {"type": "persistent-claim", "size": "2Gi"}}}"#),
     cluster(
-        "node.id, broker.id, cluster.id, listeners, listener.security.protocol.map, log.dir, log.dirs, metadata.log.dir, broker.rack, process.roles, admin.listener, http.listener, io.engine, inter.broker.listener.name and zookeeper.connect are set by the operator; use the fields of the spec",
+        "node.id, broker.id, cluster.id, listeners, listener.security.protocol.map, log.dir, log.dirs, metadata.log.dir, broker.rack, process.roles, admin.listener, http.listener, cluster.formed, io.engine, inter.broker.listener.name and zookeeper.connect are set by the operator; use the fields of the spec",
         r#"{"spec": {"config": {"num.partitions": 3}}}"#,
         r#"{"spec": {"config": {"log.dirs": "/tmp"}}}"#,
     ),
     cluster(
-        "advertised.* and controller.* are set by the operator; use spec.listeners",
+        "advertised.*, controller.*, control.* and replication.* are set by the operator; use spec.listeners",
         r#"{"spec": {"config": {"num.partitions": 3}}}"#,
         r#"{"spec": {"config": {"advertised.listeners": "PLAIN://x:1"}}}"#,
     ),
     cluster(
-        "default.replication.factor may not exceed replicas, which is 1",
-        r#"{"spec": {"config": {"default.replication.factor": 1}}}"#,
-        r#"{"spec": {"config": {"default.replication.factor": "3"}}}"#,
+        "default.replication.factor may not exceed replicas",
+        r#"{"spec": {"replicas": 3, "config": {"default.replication.factor": 3}}}"#,
+        r#"{"spec": {"replicas": 1, "config": {"default.replication.factor": "3"}}}"#,
     ),
     cluster(
-        "min.insync.replicas may not exceed default.replication.factor, which is 1",
-        r#"{"spec": {"config": {"min.insync.replicas": "1"}}}"#,
-        r#"{"spec": {"config": {"min.insync.replicas": 2}}}"#,
+        "min.insync.replicas may not exceed replicas",
+        r#"{"spec": {"replicas": 3, "config": {"min.insync.replicas": "2"}}}"#,
+        r#"{"spec": {"replicas": 1, "config": {"min.insync.replicas": 2}}}"#,
     ),
     cluster(
         "localhostProfile is needed with type Localhost, and only then",
@@ -172,9 +184,9 @@ pub(super) const CASES: &[Case] = &[
     )
     .after(r#"{"spec": {"partitions": 3}}"#),
     topic(
-        "only replicas: 1 is served in this version, as clusters have one broker",
-        r#"{"spec": {"replicas": 1}}"#,
-        r#"{"spec": {"replicas": 2}}"#,
+        "replicas may not exceed 5, the most brokers a cluster has in this version",
+        r#"{"spec": {"replicas": 3}}"#,
+        r#"{"spec": {"replicas": 6}}"#,
     ),
     topic(
         "the number of partitions can only grow; set it to at least the current number",
@@ -230,8 +242,13 @@ pub(super) const CASES: &[Case] = &[
         r#"{"spec": {"config": {"segment.ms": "1h"}}}"#,
     ),
     topic(
-        "min.insync.replicas may not exceed replicas, which is 1",
+        "min.insync.replicas may not exceed replicas",
+        r#"{"spec": {"replicas": 3, "config": {"min.insync.replicas": 2}}}"#,
+        r#"{"spec": {"replicas": 1, "config": {"min.insync.replicas": "2"}}}"#,
+    ),
+    topic(
+        "min.insync.replicas must be a number of replicas, 1 or more",
         r#"{"spec": {"config": {"min.insync.replicas": 1}}}"#,
-        r#"{"spec": {"config": {"min.insync.replicas": "2"}}}"#,
+        r#"{"spec": {"config": {"min.insync.replicas": "0"}}}"#,
     ),
 ];

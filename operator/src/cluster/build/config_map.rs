@@ -2,7 +2,7 @@
 
 use super::listeners::{Whereabouts, table};
 use super::properties::{Places, properties, render};
-use super::statefulset::{ADMIN_PORT, DATA, FILES, HTTP_PORT};
+use super::statefulset::{ADMIN_PORT, CONTROL_PORT, DATA, FILES, HTTP_PORT, REPLICATION_PORT};
 use super::{Kind, Object, labels};
 use crate::cluster::model::Cluster;
 use serde_json::json;
@@ -14,7 +14,7 @@ pub const PROPERTIES: &str = "server.properties";
 pub const ADVERTISED: &str = "advertised.json";
 
 /// Where things are in a pod.
-pub fn places() -> Places {
+pub fn places(cluster: &Cluster) -> Places {
     Places {
         bind: "0.0.0.0".to_owned(),
         ports: BTreeMap::new(),
@@ -23,6 +23,12 @@ pub fn places() -> Places {
         admin: format!("0.0.0.0:{ADMIN_PORT}"),
         http: format!("0.0.0.0:{HTTP_PORT}"),
         advertised_file: Some(format!("{FILES}/{ADVERTISED}")),
+        control: format!("0.0.0.0:{CONTROL_PORT}"),
+        replication: format!("0.0.0.0:{REPLICATION_PORT}"),
+        voters: cluster
+            .node_ids()
+            .map(|id| (id, format!("{}:{CONTROL_PORT}", cluster.pod_host(id))))
+            .collect(),
     }
 }
 
@@ -36,7 +42,7 @@ pub fn config_map(cluster: &Cluster, around: &Whereabouts) -> Object {
         body: json!({
             "metadata": labels::metadata(cluster, &name),
             "data": {
-                PROPERTIES: render(&properties(cluster, &places())),
+                PROPERTIES: render(&properties(cluster, &places(cluster))),
                 ADVERTISED: table,
             },
         }),

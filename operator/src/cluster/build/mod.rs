@@ -157,6 +157,7 @@ mod tests {
         for cluster in [
             checked(cluster("a").nodeport("external", 9094).limits("2", "1Gi")),
             checked(cluster("b").ephemeral()),
+            checked(cluster("c").replicas(3).formed()),
         ] {
             let desired = build(&cluster, &Whereabouts::default());
             for object in &desired.objects {
@@ -171,6 +172,24 @@ mod tests {
             }
             assert!(desired.objects.is_sorted_by_key(|object| object.kind));
         }
+    }
+
+    /// A restart only to write down what a running member knows would be a restart for nothing.
+    #[test]
+    fn having_been_formed_is_in_the_files_and_no_reason_to_restart() {
+        let of = |builder| build(&checked(builder), &Whereabouts::default());
+        let (before, after) = (
+            of(cluster("a").replicas(3)),
+            of(cluster("a").replicas(3).formed()),
+        );
+        assert_eq!(before.restart_inputs, after.restart_inputs);
+        let changed = before
+            .objects
+            .iter()
+            .zip(&after.objects)
+            .filter(|(before, after)| before != after);
+        let kinds: Vec<Kind> = changed.map(|(object, _)| object.kind).collect();
+        assert_eq!(kinds, [Kind::ConfigMap]);
     }
 
     #[test]

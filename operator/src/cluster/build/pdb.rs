@@ -1,6 +1,6 @@
 //! What protects a cluster from others: evictions one broker at a time, and the admin port for the operator only.
 
-use super::statefulset::{ADMIN_PORT, HTTP_PORT};
+use super::statefulset::{ADMIN_PORT, CONTROL_PORT, HTTP_PORT, REPLICATION_PORT};
 use super::{Kind, Object, labels};
 use crate::cluster::model::Cluster;
 use serde_json::{Value, json};
@@ -22,7 +22,8 @@ pub fn disruption_budget(cluster: &Cluster) -> Object {
     }
 }
 
-/// Listeners and metrics are open; the admin service answers the operator and the cluster's own brokers.
+/// Listeners and metrics are open; the admin service answers the operator and the cluster's own brokers, and
+/// what brokers tell each other is for them alone.
 pub fn network_policy(cluster: &Cluster) -> Object {
     let name = cluster.set_name();
     let mut open: Vec<Value> = cluster
@@ -31,6 +32,28 @@ pub fn network_policy(cluster: &Cluster) -> Object {
         .map(|one| json!({"port": one.port, "protocol": "TCP"}))
         .collect();
     open.push(json!({"port": HTTP_PORT, "protocol": "TCP"}));
+    let mut ingress = vec![
+        json!({"ports": open}),
+        json!({
+            "ports": [{"port": ADMIN_PORT, "protocol": "TCP"}],
+            "from": [
+                {"podSelector": {"matchLabels": labels::selector(&cluster.name)}},
+                {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.operator_namespace}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "millrace-operator"}},
+                },
+            ],
+        }),
+    ];
+    if cluster.is_quorum() {
+        ingress.push(json!({
+            "ports": [
+                {"port": CONTROL_PORT, "protocol": "TCP"},
+                {"port": REPLICATION_PORT, "protocol": "TCP"},
+            ],
+            "from": [{"podSelector": {"matchLabels": labels::selector(&cluster.name)}}],
+        }));
+    }
     Object {
         kind: Kind::NetworkPolicy,
         body: json!({
@@ -38,19 +61,7 @@ pub fn network_policy(cluster: &Cluster) -> Object {
             "spec": {
                 "podSelector": {"matchLabels": labels::selector(&cluster.name)},
                 "policyTypes": ["Ingress"],
-                "ingress": [
-                    {"ports": open},
-                    {
-                        "ports": [{"port": ADMIN_PORT, "protocol": "TCP"}],
-                        "from": [
-                            {"podSelector": {"matchLabels": labels::selector(&cluster.name)}},
-                            {
-                                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.operator_namespace}},
-                                "podSelector": {"matchLabels": {"app.kubernetes.io/name": "millrace-operator"}},
-                            },
-                        ],
-                    },
-                ],
+                "ingress": ingress,
             },
         }),
         name,

@@ -19,7 +19,16 @@ pub struct Places {
     pub http: String,
     /// `advertised.listeners.file`.
     pub advertised_file: Option<String>,
+    /// `control.listener`; opened where there are several brokers.
+    pub control: String,
+    /// `replication.listener`; the same.
+    pub replication: String,
+    /// host:port of each broker's control listener, by node id.
+    pub voters: BTreeMap<i32, String>,
 }
+
+/// Changes from one start to the next without being a reason for it: a running member knows its cluster.
+pub const FORMED: &str = "cluster.formed";
 
 /// All properties of the file, by name.
 pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String> {
@@ -44,6 +53,18 @@ pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String
     for name in ["offsets.topic.replication.factor", "default.replication.factor"] {
         if properties::broker_property(name).is_some_and(|property| property.effect == Effect::Served) {
             set(name, cluster.replicas.min(3).to_string());
+        }
+    }
+    if cluster.is_quorum() {
+        // Two of three: one broker may be lost or restarted, and an acknowledged record is still on two disks.
+        set("min.insync.replicas", "2".to_owned());
+        let voters = places.voters.iter().map(|(id, at)| format!("{id}@{at}"));
+        set("controller.quorum.voters", voters.collect::<Vec<_>>().join(","));
+        set("control.listener", places.control.clone());
+        // Advertised with the host of the control listener, as the voters name it.
+        set("replication.listener", places.replication.clone());
+        if cluster.formed {
+            set(FORMED, "true".to_owned());
         }
     }
     if let Some(limit) = shard_memory(cluster) {
@@ -130,6 +151,49 @@ mod tests {
             admin: "0.0.0.0:9090".into(),
             http: "0.0.0.0:9091".into(),
             advertised_file: None,
+            control: "0.0.0.0:9088".into(),
+            replication: "0.0.0.0:9089".into(),
+            voters: BTreeMap::from([
+                (0, "a-0:9088".into()),
+                (1, "a-1:9088".into()),
+                (2, "a-2:9088".into()),
+            ]),
+        }
+    }
+
+    #[test]
+    fn several_brokers_are_told_of_each_other_and_keep_three_copies() {
+        let all = properties(&checked(cluster("a").replicas(3)), &places());
+        for (name, value) in &all {
+            properties::check_broker(name, value).unwrap();
+        }
+        for (name, wanted) in [
+            ("controller.quorum.voters", "0@a-0:9088,1@a-1:9088,2@a-2:9088"),
+            ("control.listener", "0.0.0.0:9088"),
+            ("replication.listener", "0.0.0.0:9089"),
+            ("default.replication.factor", "3"),
+            ("offsets.topic.replication.factor", "3"),
+            ("min.insync.replicas", "2"),
+        ] {
+            assert_eq!(all[name], wanted, "{name}");
+        }
+        assert!(!all.contains_key(FORMED));
+        let formed = properties(&checked(cluster("a").replicas(3).formed()), &places());
+        assert_eq!(formed[FORMED], "true");
+        use protocol::properties;
+    }
+
+    #[test]
+    fn a_lone_broker_has_no_port_for_others() {
+        let all = properties(&checked(cluster("a").formed()), &places());
+        for name in [
+            "controller.quorum.voters",
+            "control.listener",
+            "replication.listener",
+            "min.insync.replicas",
+            FORMED,
+        ] {
+            assert!(!all.contains_key(name), "{name}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Services: one without an address that gives pods their names, one to start from, one per broker and nodeport listener.
 
+use super::statefulset::{CONTROL_PORT, REPLICATION_PORT};
 use super::{Kind, Object, labels};
 use crate::cluster::model::{Cluster, Listener};
 use serde_json::{Value, json};
@@ -24,6 +25,12 @@ fn port(listener: &Listener) -> Value {
 /// Brokers that are not ready have their names too: others must find them while they catch up.
 fn headless(cluster: &Cluster) -> Object {
     let name = cluster.headless_name();
+    let mut ports: Vec<Value> = cluster.listeners.iter().map(port).collect();
+    if cluster.is_quorum() {
+        for (name, number) in [("control", CONTROL_PORT), ("replication", REPLICATION_PORT)] {
+            ports.push(json!({"name": name, "port": number, "targetPort": number, "protocol": "TCP"}));
+        }
+    }
     Object {
         kind: Kind::Service,
         body: json!({
@@ -32,7 +39,7 @@ fn headless(cluster: &Cluster) -> Object {
                 "clusterIP": "None",
                 "publishNotReadyAddresses": true,
                 "selector": labels::selector(&cluster.name),
-                "ports": cluster.listeners.iter().map(port).collect::<Vec<_>>(),
+                "ports": ports,
             },
         }),
         name,

@@ -4,12 +4,17 @@
 //! template serves all brokers without a shell. The StatefulSet never restarts a pod by itself (`OnDelete`): the operator
 //! does, when the broker may stop, and says why.
 
+use super::properties::FORMED;
 use super::{Kind, Object, config_map, labels};
 use crate::cluster::model::Cluster;
 use crate::crd::kafka_cluster::{SeccompKind, StorageKind};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Where brokers talk about metadata; open where there are several.
+pub const CONTROL_PORT: u16 = 9088;
+/// Where followers fetch; open where there are several brokers.
+pub const REPLICATION_PORT: u16 = 9089;
 /// The admin service. Listeners start at 9092.
 pub const ADMIN_PORT: u16 = 9090;
 /// Health and metrics.
@@ -38,10 +43,10 @@ pub fn restart_inputs(cluster: &Cluster) -> BTreeMap<String, String> {
             super::hash(&json!(cluster.pod).to_string()),
         ),
     ]);
-    let operators = config_map::places();
+    let operators = config_map::places(cluster);
     for (name, value) in super::properties::properties(cluster, &operators) {
-        // Named above in words of its own.
-        if name != "io.engine" {
+        // The first is named above in words of its own; the other is for the next start, whenever that is.
+        if name != "io.engine" && name != FORMED {
             inputs.insert(name, value);
         }
     }
@@ -195,6 +200,10 @@ fn container(cluster: &Cluster) -> Value {
         .collect();
     ports.push(json!({"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}));
     ports.push(json!({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}));
+    if cluster.is_quorum() {
+        ports.push(json!({"name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP"}));
+        ports.push(json!({"name": "replication", "containerPort": REPLICATION_PORT, "protocol": "TCP"}));
+    }
     let mut container = json!({
         "name": CONTAINER,
         "image": cluster.image,
