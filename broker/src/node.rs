@@ -238,7 +238,7 @@ impl Node {
         let quorum = control
             .join_quorum(&config, &disk, &identity, switches.answer_before_sync)
             .await?;
-        measure::add_quorum(&metrics, &quorum);
+        measure::add_quorum(&metrics, &quorum, identity.node);
         measure::watch_failures(&health, &quorum);
         health.done(measure::QUORUM);
         let progress = measure::recovery_progress(&health, found.logs.len());

@@ -21,7 +21,7 @@ pub enum LogFormat {
 pub const FILTER_VARIABLE: &str = "MILLRACE_LOG";
 
 /// What is written when the variable is not set. The Raft library tells its whole inner life at `info`.
-const DEFAULT_FILTER: &str = "info,openraft=warn";
+const DEFAULT_FILTER: &str = "info,openraft=error";
 
 /// Writes events to stderr from now on. Returns what is wrong with the filter, if something is; the default holds then.
 pub fn init(format: LogFormat) -> Option<String> {

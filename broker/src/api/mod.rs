@@ -4,6 +4,7 @@
 //! A hub that is only a table: each row names a request, its handler's file and whether it may run beside other requests
 //! of its connection. What a request means is in the handler's file.
 
+pub mod add_raft_voter;
 pub mod api_versions;
 mod batches;
 pub mod create_partitions;
@@ -14,6 +15,7 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod elect_leaders;
 pub mod error;
@@ -34,10 +36,12 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod remove_raft_voter;
 mod replies;
 pub mod serve;
 pub mod sync_group;
 pub mod unregister_broker;
+mod voters;
 
 pub use serve::{Connection, Core, Ctx, Order, Outcome, order, serve};
 
@@ -74,5 +78,8 @@ pub(crate) fn table() -> Vec<Row> {
         row(Alone, offset_delete::handle),
         row(Alone, elect_leaders::handle),
         row(Alone, unregister_broker::handle),
+        row(Alone, describe_quorum::handle),
+        row(Alone, add_raft_voter::handle),
+        row(Alone, remove_raft_voter::handle),
     ]
 }

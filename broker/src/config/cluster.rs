@@ -32,6 +32,8 @@ pub struct ClusterOptions {
     pub replication_advertised: (String, u16),
     /// `cluster.formed`: an empty metadata log is a lost one.
     pub formed: bool,
+    /// `controller.quorum.auto.join.enable`.
+    pub wants_vote: bool,
     /// `broker.session.timeout.ms`.
     pub session_timeout: Duration,
     /// `broker.heartbeat.interval.ms`.
@@ -103,6 +105,7 @@ pub(super) fn cluster(
         values.millis("broker.heartbeat.interval.ms"),
     );
     let formed = values.flag("cluster.formed");
+    let wants_vote = values.flag("controller.quorum.auto.join.enable");
     let balance_every = values
         .flag("auto.leader.rebalance.enable")
         .then(|| Duration::from_secs(values.size("leader.imbalance.check.interval.seconds") as u64));
@@ -120,6 +123,7 @@ pub(super) fn cluster(
         replication,
         replication_advertised,
         formed,
+        wants_vote,
         session_timeout,
         heartbeat_every,
         balance_every,

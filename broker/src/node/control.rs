@@ -192,6 +192,7 @@ fn seat(cluster: &ClusterOptions) -> quorum::Seat {
         bootstrap: cluster.bootstrap.clone(),
         listen: Some(cluster.control),
         advertised: cluster.advertised.clone(),
+        wants_vote: cluster.wants_vote,
         session_timeout: cluster.session_timeout,
         balance_every: cluster.balance_every,
     }

@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use protocol::NodeId;
+
 use crate::http::{Health, Kind, Metrics, Sample};
 use crate::quorum::Handle;
 use crate::rt::{self, EngineChoice, Instant};
@@ -53,10 +55,11 @@ pub(super) fn add_cores(metrics: &Metrics, engine: &EngineChoice, cores: &[Arc<S
 }
 
 /// Adds how the quorum and the cluster stand.
-pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle) {
+pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle, node: NodeId) {
     let quorum = quorum.clone();
     metrics.add(Box::new(move || {
-        let image = quorum.image();
+        let (image, state) = (quorum.image(), quorum.state());
+        let leads = state.leader.is_some_and(|leader| leader.node == node.0);
         let gauge = |name, help, value| Sample {
             name,
             help,
@@ -80,6 +83,26 @@ pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle) {
                 "Index of the last metadata entry in the image",
                 image.offset as f64,
             ),
+            gauge(
+                "millrace_metadata_quorum_reachable",
+                "1 while the leader of the metadata quorum counts on this broker",
+                f64::from(u8::from(quorum.out_of_reach().is_none())),
+            ),
+            gauge(
+                "millrace_metadata_quorum_term",
+                "Term of the metadata quorum, as this broker knows it",
+                state.term as f64,
+            ),
+            gauge(
+                "millrace_metadata_quorum_leads",
+                "1 where this broker leads the metadata quorum",
+                f64::from(u8::from(leads)),
+            ),
+            gauge(
+                "millrace_metadata_quorum_voters",
+                "Voters of the metadata quorum, as this broker knows them",
+                state.voters.len() as f64,
+            ),
         ]
     }));
 }
@@ -87,11 +110,9 @@ pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle) {
 /// Adds a watch that turns the health page red when the quorum or the disks have failed.
 pub(super) fn watch_failures(health: &Health, quorum: &Handle) {
     let quorum = quorum.clone();
-    health.watch(move || {
-        quorum
-            .state()
-            .failed
-            .map(|why| format!("the metadata quorum has failed: {why}"))
+    health.watch(move || match quorum.state().failed {
+        Some(why) => Some(format!("the metadata quorum has failed: {why}")),
+        None => quorum.out_of_reach(),
     });
 }
 

@@ -13,7 +13,7 @@ use protocol::ErrorCode;
 use super::handle::{Answered, Publisher, Refused, Submitted};
 use super::members::Members;
 use super::peers::{Client, PeerError};
-use crate::metadata::{Reply, Request};
+use crate::metadata::Request;
 use crate::rt::control;
 use crate::rt::control::sync::{Semaphore, mpsc};
 use crate::rt::{Instant, now};
@@ -174,10 +174,11 @@ pub(super) fn encode<T: serde::Serialize>(value: &T) -> Result<Bytes, String> {
 }
 
 /// See [`encode`].
-pub(super) fn decode_request(bytes: &[u8]) -> Result<Request, String> {
+pub(super) fn decode_request<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| format!("a forwarded change means nothing here: {error}"))
 }
 
-fn decode(bytes: &[u8]) -> Result<Reply, String> {
+/// See [`encode`].
+pub(super) fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     rmp_serde::from_slice(bytes).map_err(|error| format!("the leader's answer means nothing here: {error}"))
 }

@@ -14,6 +14,7 @@ use protocol::ErrorCode;
 use protocol::ids::NodeId;
 
 use super::types::Voter;
+use super::voters::{VotersReply, VotersRequest};
 use crate::metadata::{MetadataImage, Reply, Request};
 use crate::rt::control::sync::{mpsc, oneshot, watch};
 use crate::rt::control::{self, ControlHandle};
@@ -230,6 +231,16 @@ impl ReplySlot {
     }
 }
 
+/// A question about voters on its way to the leader.
+pub(super) struct AskedVoters {
+    pub(super) request: VotersRequest,
+    pub(super) deadline: Instant,
+    pub(super) answer: VotersFn,
+}
+
+/// As [`ReplyFn`], for [`Handle::ask_voters`].
+pub type VotersFn = Box<dyn FnOnce(Result<VotersReply, Refused>) + Send>;
+
 /// How the metadata quorum stands, for readiness, metrics and DescribeQuorum.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QuorumState {
@@ -253,6 +264,7 @@ pub struct Handle(Arc<Shared>);
 
 struct Shared {
     queue: mpsc::Sender<Submitted>,
+    voters: mpsc::Sender<AskedVoters>,
     publisher: Arc<Publisher>,
     state: watch::Receiver<QuorumState>,
     control: ControlHandle,
@@ -265,6 +277,7 @@ struct Shared {
 impl Handle {
     pub(super) fn new(
         queue: mpsc::Sender<Submitted>,
+        voters: mpsc::Sender<AskedVoters>,
         publisher: Arc<Publisher>,
         state: watch::Receiver<QuorumState>,
         control: ControlHandle,
@@ -272,6 +285,7 @@ impl Handle {
     ) -> Handle {
         Handle(Arc::new(Shared {
             queue,
+            voters,
             publisher,
             state,
             control,
@@ -300,7 +314,8 @@ impl Handle {
         };
         drop(control.spawn(run));
         let (_, state) = watch::channel(QuorumState::default());
-        Handle::new(queue, publisher, state, control, None)
+        let (voters, _) = mpsc::channel(1);
+        Handle::new(queue, voters, publisher, state, control, None)
     }
 
     /// Asks for a change. The reply comes when the change is synced, applied and installed by every subscriber, or is
@@ -352,6 +367,41 @@ impl Handle {
         });
         self.submit(request, now() + within, reply);
         answer.await.unwrap_or_else(|_| Err(Refused::stopping()))
+    }
+
+    /// Asks the quorum's leader about its voters, whichever broker that is. The reply comes by the deadline, or a little
+    /// later; a change that timed out may still happen. Never waits.
+    pub fn ask_voters(&self, request: VotersRequest, deadline: Instant, reply: VotersFn) {
+        let asked = AskedVoters {
+            request,
+            deadline,
+            answer: reply,
+        };
+        match self.0.voters.try_send(asked) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(asked)) => (asked.answer)(Err(Refused::new(
+                ErrorCode::RequestTimedOut,
+                "too many questions about voters are waiting already; try again",
+            ))),
+            Err(mpsc::error::TrySendError::Closed(asked)) => (asked.answer)(Err(Refused::stopping())),
+        }
+    }
+
+    /// Why the metadata quorum cannot be counted on from here, in words; none while it answers. A broker that is its
+    /// whole cluster always has it.
+    pub fn out_of_reach(&self) -> Option<String> {
+        if self.sure_of_itself() {
+            return None;
+        }
+        Some(match self.state().leader {
+            Some(leader) => format!(
+                "the metadata quorum's leader {leader} does not count on this broker, or leads a minority; it serves what \
+                 it knows"
+            ),
+            None => {
+                "the metadata quorum has no leader that this broker can reach; it serves what it knows".into()
+            }
+        })
     }
 
     /// Calls `subscriber` with the latest image at once, and with every later one.

@@ -70,8 +70,8 @@ fn next(seat: &Seat, here: Voter, may_form: bool, round: &Round) -> Next {
 pub(super) async fn enter(members: Members, seat: Seat, may_form: bool) {
     let here = members.peers.here();
     for round in 0_u32.. {
-        let is_member = members.knows(here);
-        if is_member {
+        if members.knows(here) {
+            announce(&members, seat);
             return;
         }
         let heard = ask_all(&members, &seat).await;
@@ -112,6 +112,32 @@ pub(super) async fn enter(members: Members, seat: Seat, may_form: bool) {
         }
         control::sleep(AGAIN_AFTER).await;
     }
+}
+
+/// Tells the leader where this member is now, when that changed while it was away: nobody else would find it.
+fn announce(members: &Members, seat: Seat) {
+    let here = members.peers.here();
+    let advertised = seat.advertised.clone();
+    let moved = move |members: &Members| {
+        let roll = members.roll();
+        let alone = roll.voters().len() == 1 && roll.voters().contains(&here);
+        // One that votes alone sees to it itself.
+        !alone
+            && roll
+                .addresses
+                .get(&here)
+                .is_some_and(|known| *known != advertised)
+    };
+    if !moved(members) {
+        return;
+    }
+    let members = members.clone();
+    control::spawn(async move {
+        while moved(&members) {
+            join(&members, &seat).await;
+            control::sleep(AGAIN_AFTER).await;
+        }
+    });
 }
 
 async fn ask_all(members: &Members, seat: &Seat) -> Round {

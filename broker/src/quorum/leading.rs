@@ -12,15 +12,20 @@ use std::time::Duration;
 use ::admin::control as pb;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
+use protocol::ErrorCode;
 use protocol::ids::NodeId;
 
-use super::handle::Handle;
+use super::electing::{AGAIN_AFTER, Electing};
+use super::handle::{AskedVoters, Handle, Refused};
 use super::members::Members;
+use super::proposer::not_leader;
 use super::raft::Proposal;
 use super::sessions::Sessions;
+use super::types::Voter;
+use super::voters::{Seen, Signs, VotersReply, VotersRequest};
 use crate::metadata::{Reply, Request, record};
 use crate::rt::control::net::Stream;
-use crate::rt::control::sync::mpsc;
+use crate::rt::control::sync::{Semaphore, mpsc};
 use crate::rt::control::{self, ControlTask};
 use crate::rt::{Instant, now, wall_ms};
 
@@ -28,6 +33,10 @@ use crate::rt::{Instant, now, wall_ms};
 const SWEEP: Duration = Duration::from_millis(100);
 /// A change that fences or unfences must be through by then, or is begun again.
 const FENCE_WITHIN: Duration = Duration::from_secs(5);
+/// Between two attempts at that.
+const FENCE_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Questions about voters that are on their way at once.
+const VOTERS_ASKED: usize = 64;
 /// A broker whose connection broke is connected to once, for so long.
 const RECONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// Leaderships that move at once: clients of each look up its new leader.
@@ -45,6 +54,7 @@ pub(super) struct Leading(Arc<Shared>);
 struct Shared {
     members: Members,
     handle: Handle,
+    electing: Electing,
     session_timeout: Duration,
     balance_every: Option<Duration>,
     term: Mutex<Option<Term>>,
@@ -65,6 +75,23 @@ struct Term {
     returning: BTreeMap<(NodeId, i64), u64>,
     /// When leaders were balanced last.
     balanced: Instant,
+    /// Members' last signs of life.
+    signs: Signs,
+    /// When members had everything last, in ms since 1970.
+    caught_up: BTreeMap<Voter, i64>,
+}
+
+/// A broker's sign of life.
+pub(super) struct Sign {
+    pub(super) from: Voter,
+    /// Of the broker, not of the quorum.
+    pub(super) epoch: i64,
+    /// What all of its cores have installed.
+    pub(super) applied: u64,
+    pub(super) stopping: bool,
+    /// host:port of its control listener.
+    pub(super) address: String,
+    pub(super) wants_vote: bool,
 }
 
 impl Leading {
@@ -77,6 +104,7 @@ impl Leading {
     ) -> (Leading, mpsc::Receiver<Lost>) {
         let (lost, losses) = mpsc::channel(LOST_LEN);
         let shared = Shared {
+            electing: Electing::new(members.clone()),
             members,
             handle,
             session_timeout,
@@ -119,6 +147,8 @@ impl Leading {
                                 leaving: BTreeMap::new(),
                                 returning: BTreeMap::new(),
                                 balanced: now(),
+                                signs: Signs::new(),
+                                caught_up: BTreeMap::new(),
                             })
                         });
                     }
@@ -176,6 +206,20 @@ impl Leading {
             tracing::warn!(%node, epoch, ?timeout, "broker was not heard of for a whole session; it is fenced");
             self.fence(node, epoch, true);
         }
+        let roll = self.0.members.roll();
+        let signs = self.term(|term| {
+            let term = term.as_mut()?;
+            let known = |voter: &Voter| roll.addresses.contains_key(voter);
+            term.signs.retain(|voter, _| known(voter));
+            term.caught_up.retain(|voter, _| known(voter));
+            let wall = wall_ms();
+            term.caught_up
+                .extend(roll.caught_up.iter().map(|voter| (*voter, wall)));
+            Some(term.signs.clone())
+        });
+        if let Some(signs) = signs {
+            self.0.electing.sweep(&signs);
+        }
         let due = self.term(|term| {
             let (Some(term), Some(every)) = (term, self.0.balance_every) else {
                 return false;
@@ -228,28 +272,102 @@ impl Leading {
             };
             if let Err(refused) = leading.0.handle.request_here(request, FENCE_WITHIN).await {
                 tracing::warn!(%node, epoch, fenced, %refused, "fencing was not decided; it is tried again");
+                // A leader that cannot commit now cannot hurry either.
+                control::sleep(FENCE_AGAIN_AFTER).await;
             }
             leading.term(|term| term.as_mut().map(|term| term.changing.remove(&node)));
         });
     }
 
-    /// A broker lives. `applied`: what all of its cores have installed.
-    pub(super) fn heartbeat(
+    /// Describes or changes the voters, as the leader; see [`Electing::answer`].
+    pub(super) async fn voters(
         &self,
-        node: NodeId,
-        epoch: i64,
-        applied: u64,
-        stopping: bool,
-    ) -> pb::HeartbeatReply {
+        request: VotersRequest,
+        deadline: Instant,
+    ) -> Result<VotersReply, Refused> {
+        let signs = || self.term(|term| term.as_ref().map(|term| term.signs.clone()));
+        let caught_up = || self.term(|term| term.as_ref().map(|term| term.caught_up.clone()));
+        let electing = &self.0.electing;
+        electing
+            .answer(request, deadline, signs, || caught_up().unwrap_or_default())
+            .await
+    }
+
+    /// Asks the leader, whoever that is, until the deadline.
+    async fn ask_voters(&self, request: VotersRequest, deadline: Instant) -> Result<VotersReply, Refused> {
+        let members = &self.0.members;
+        loop {
+            let answered = match members.leader() {
+                Some((leader, _)) if leader == members.peers.here() => {
+                    self.voters(request.clone(), deadline).await
+                }
+                Some((leader, address)) => {
+                    let electing = &self.0.electing;
+                    electing.call(leader, &address, &request, deadline).await
+                }
+                None => Err(not_leader(None)),
+            };
+            match answered {
+                Err(refused)
+                    if refused.code == ErrorCode::NotController && now() + AGAIN_AFTER < deadline =>
+                {
+                    control::sleep(AGAIN_AFTER).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Carries questions about voters to the leader. Runs as long as the quorum.
+    pub(super) async fn run_voters(self, mut asked: mpsc::Receiver<AskedVoters>) {
+        let room = Arc::new(Semaphore::new(VOTERS_ASKED));
+        while let Some(asked) = asked.recv().await {
+            let Ok(permit) = room.clone().acquire_owned().await else {
+                return;
+            };
+            let leading = self.clone();
+            control::spawn(async move {
+                let _permit = permit;
+                let AskedVoters {
+                    request,
+                    deadline,
+                    answer,
+                } = asked;
+                answer(leading.ask_voters(request, deadline).await);
+            });
+        }
+    }
+
+    /// A broker lives.
+    pub(super) fn heartbeat(&self, sign: Sign) -> pb::HeartbeatReply {
+        let Sign {
+            from,
+            epoch,
+            applied,
+            stopping,
+            address,
+            wants_vote,
+        } = sign;
+        let node = NodeId(from.node);
         let mut reply = pb::HeartbeatReply::default();
+        // A leader that a majority does not hear may have been replaced: it counts on nobody, itself included.
+        let surely = self.0.members.surely_leads();
         let leads = self.term(|term| match term {
             Some(term) => {
                 term.sessions.heard(node, epoch, now());
+                term.signs.insert(
+                    from,
+                    Seen {
+                        at: now(),
+                        address,
+                        wants_vote,
+                    },
+                );
                 true
             }
             None => false,
         });
-        if !leads {
+        if !(leads && surely) {
             reply.not_leader = true;
             return reply;
         }

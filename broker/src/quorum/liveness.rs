@@ -12,7 +12,7 @@ use protocol::ids::NodeId;
 
 use super::Quorum;
 use super::handle::{Handle, Publisher, Refused};
-use super::leading::Leading;
+use super::leading::{Leading, Sign};
 use super::members::Members;
 use super::peers::Client;
 use crate::metadata::{Registration, Reply, Request};
@@ -76,6 +76,7 @@ impl Heartbeats {
             publisher: quorum.publisher.clone(),
             node,
             epoch,
+            place: quorum.place.clone().unwrap_or_default(),
             every,
             tell,
             asked,
@@ -117,6 +118,8 @@ struct Beating {
     publisher: Arc<Publisher>,
     node: NodeId,
     epoch: i64,
+    /// Its control listener, and whether it is to vote.
+    place: (String, bool),
     every: Duration,
     tell: watch::Sender<Standing>,
     asked: watch::Receiver<bool>,
@@ -160,9 +163,17 @@ impl Beating {
     async fn beat(&mut self, stopping: bool) -> Option<pb::HeartbeatReply> {
         let (leader, address) = self.members.leader()?;
         let applied = self.publisher.surely_installed();
+        let (own_address, wants_vote) = self.place.clone();
         let reply = if leader == self.members.peers.here() {
             self.attending = None;
-            self.leading.heartbeat(self.node, self.epoch, applied, stopping)
+            self.leading.heartbeat(Sign {
+                from: leader,
+                epoch: self.epoch,
+                applied,
+                stopping,
+                address: own_address,
+                wants_vote,
+            })
         } else {
             self.attend(leader, &address);
             let message = pb::HeartbeatRequest {
@@ -170,6 +181,8 @@ impl Beating {
                 broker_epoch: self.epoch,
                 applied,
                 stopping,
+                address: own_address,
+                wants_vote,
             };
             let call = |mut client: Client| async move { client.heartbeat(message).await };
             let reply = self

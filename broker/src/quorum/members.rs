@@ -1,5 +1,7 @@
 //! Who is in the quorum and where, as this broker's Raft knows it now.
 
+use std::time::Duration;
+
 use openraft::async_runtime::WatchReceiver;
 
 use super::peers::Peers;
@@ -34,6 +36,18 @@ impl Members {
     pub(super) fn leads(&self) -> bool {
         self.leader()
             .is_some_and(|(leader, _)| leader == self.peers.here())
+    }
+
+    /// Whether nobody else can lead: this broker does, and a majority said so not longer ago than voters wait before they
+    /// elect another one.
+    pub(super) fn surely_leads(&self) -> bool {
+        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
+        self.leads()
+            && self.look(|metrics| {
+                let alone = metrics.membership_config.voter_ids().eq([metrics.id]);
+                let acked = metrics.last_quorum_acked.as_ref();
+                alone || acked.is_some_and(|acked| acked.silent_for() < lease)
+            })
     }
 
     /// Whether the membership names this voter, with a vote or without.

@@ -19,6 +19,7 @@ pub mod admin;
 #[cfg(test)]
 mod admin_tests;
 pub mod advertised;
+mod electing;
 mod forward;
 mod handle;
 mod joining;
@@ -39,9 +40,10 @@ mod snapshot;
 #[cfg(test)]
 mod tests;
 mod types;
+mod voters;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,9 +54,10 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::raft::ReadPolicy;
 use protocol::ids::NodeId;
 
-pub use handle::{Handle, ImageUpdate, InstalledGuard, QuorumState, Refused, ReplyFn, Subscriber};
+pub use handle::{Handle, ImageUpdate, InstalledGuard, QuorumState, Refused, ReplyFn, Subscriber, VotersFn};
 pub use log_files::LogError;
 pub use types::Voter;
+pub use voters::{Description, MOST_VOTERS, Member, VotersReply, VotersRequest};
 
 use crate::metadata::{Defaults, MetadataImage, record};
 use crate::rt::control::http::{self, Server};
@@ -79,8 +82,6 @@ use snapshot::Snapshots;
 pub const DIRECTORY: &str = "__cluster_metadata-0";
 /// How long a start waits for a leader. With a single voter it is there within milliseconds.
 const LEADER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a leader that stops waits for its heir.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(1);
 /// One question to the leader while catching up.
 const ONE_CALL: Duration = Duration::from_secs(2);
 /// Rounds of asking between two lines in the log.
@@ -120,6 +121,8 @@ pub struct Seat {
     pub advertised: String,
     /// `broker.session.timeout.ms`.
     pub session_timeout: Duration,
+    /// `controller.quorum.auto.join.enable`.
+    pub wants_vote: bool,
     /// `leader.imbalance.check.interval.seconds`; none where `auto.leader.rebalance.enable` is false.
     pub balance_every: Option<Duration>,
 }
@@ -179,6 +182,8 @@ pub struct Quorum {
     publisher: Arc<Publisher>,
     control: ControlHandle,
     server: Option<Server>,
+    /// host:port of the control port, and whether to vote; none for a broker that is its whole cluster.
+    place: Option<(String, bool)>,
     tasks: Vec<ControlTask<()>>,
 }
 
@@ -227,10 +232,12 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         peers,
     };
     let (queue, submitted) = mpsc::channel(handle::QUEUE_LEN);
+    let (voters, voters_asked) = mpsc::channel(handle::QUEUE_LEN);
     let (state, states) = watch::channel(state_of(&raft));
     let session_timeout = options.seat.as_ref().map(|seat| seat.session_timeout);
     let handle = Handle::new(
         queue.clone(),
+        voters,
         publisher.clone(),
         states,
         control.clone(),
@@ -247,6 +254,7 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         publisher,
         control,
         server: None,
+        place: None,
         tasks: Vec::new(),
     };
     let forwarder = options.seat.as_ref().map(|_| {
@@ -267,6 +275,8 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     };
     let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), state);
     quorum.tasks.push(quorum.control.spawn(following));
+    let electing = quorum.leading.clone().run_voters(voters_asked);
+    quorum.tasks.push(quorum.control.spawn(electing));
     let entered = match &options.seat {
         None => lead(&quorum.raft, voter, &options, &quorum.publisher).await,
         Some(seat) => {
@@ -325,7 +335,12 @@ impl Quorum {
             }
             self.server = Some(server);
         }
+        self.place = Some((seat.advertised.clone(), seat.wants_vote));
         joining::enter(self.members.clone(), seat, options.may_form && began_empty).await;
+        if self.members.roll().voters() == BTreeSet::from([self.members.peers.here()]) {
+            // Nobody to be polite to: no need to wait for an election timeout. One that fails is begun again by Raft.
+            let _ = self.raft.trigger().elect(false).await;
+        }
         self.catch_up(options).await
     }
 
@@ -373,7 +388,7 @@ impl Quorum {
 
     /// Ends its tasks. What was answered is on disk; what is not answered yet is refused or times out.
     pub async fn stop(self) {
-        self.hand_over().await;
+        self.members.hand_over().await;
         if let Some(server) = &self.server {
             server.stop();
         }
@@ -382,36 +397,6 @@ impl Quorum {
         }
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "the metadata quorum did not stop cleanly");
-        }
-    }
-}
-
-impl Quorum {
-    /// A leader that stops gives the lead to the voter that has most of its log: nobody waits for an election timeout.
-    async fn hand_over(&self) {
-        let here = self.members.peers.here();
-        let heir = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let voters: Vec<Voter> = metrics.membership_config.voter_ids().collect();
-            let matched = metrics.replication.iter().flatten();
-            let others = matched.filter(|(voter, _)| **voter != here && voters.contains(voter));
-            others.max_by_key(|(_, upto)| **upto).map(|(voter, _)| *voter)
-        };
-        let Some(heir) = heir.filter(|_| self.members.leads()) else {
-            return;
-        };
-        tracing::info!(to = %heir, "the lead of the metadata quorum is handed over");
-        if self.raft.trigger().transfer_leader(heir).await.is_ok() {
-            let moved = |metrics: &openraft::RaftMetrics<Config>| metrics.current_leader != Some(here);
-            let wait = self
-                .raft
-                .wait(Some(HAND_OVER_WITHIN))
-                .metrics(moved, "another leads")
-                .await;
-            if let Err(error) = wait {
-                tracing::info!(%error, "nobody took the lead in time; an election will follow");
-            }
         }
     }
 }

@@ -24,6 +24,13 @@ pub(super) struct ControlRuntime;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Moment(rt::Instant);
 
+impl Moment {
+    /// The time since then.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// Random bits of `rt`: seeded in a simulated world.
 pub(super) struct Bits;
 

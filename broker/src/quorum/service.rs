@@ -2,6 +2,7 @@
 //!
 //! Owns checking who asks and whom it means. Leaves answers to Raft, `leading.rs` and the proposer.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,20 +12,23 @@ use ::admin::control as pb;
 use ::admin::control::control_server::Control;
 use bytes::BytesMut;
 use futures::{Stream, StreamExt};
+use openraft::ChangeMembers;
 use openraft::raft::ReadPolicy;
 use protocol::ErrorCode;
 use protocol::ids::NodeId;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::forward;
-use super::handle::Handle;
-use super::leading::{Leading, Lost};
+use super::handle::{Handle, Refused};
+use super::leading::{Leading, Lost, Sign};
 use super::log_format;
 use super::members::Members;
 use super::raft::{Address, Raft, snapshot_of};
 use super::types::Voter;
 use super::wire;
+use crate::metadata;
 use crate::rt::control::sync::mpsc;
+use crate::rt::now;
 
 /// A snapshot is larger never.
 const MOST_SNAPSHOT: u64 = 1 << 30;
@@ -109,12 +113,20 @@ impl Control for Service {
                 "this broker does not lead the metadata quorum",
             ));
         }
-        let added = self
-            .raft()
-            .add_learner(from, Address(request.address.clone()), false)
-            .await;
-        added.map_err(failed)?;
-        tracing::info!(node = %from, address = request.address, "joined the metadata quorum, without a vote");
+        let known = self.0.members.roll().addresses.remove(&from);
+        let address = Address(request.address.clone());
+        if known.as_ref() == Some(&address.0) {
+            return Ok(Response::new(pb::JoinReply {}));
+        }
+        if known.is_some() {
+            let moved = ChangeMembers::SetNodes(BTreeMap::from([(from, address)]));
+            self.raft().change_membership(moved, true).await.map_err(failed)?;
+            tracing::info!(node = %from, address = request.address, "a member of the metadata quorum is elsewhere now");
+        } else {
+            let added = self.raft().add_learner(from, address, false).await;
+            added.map_err(failed)?;
+            tracing::info!(node = %from, address = request.address, "joined the metadata quorum, without a vote");
+        }
         Ok(Response::new(pb::JoinReply {}))
     }
 
@@ -197,7 +209,8 @@ impl Control for Service {
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
         let request = request.into_inner();
         self.check(request.caller)?;
-        let decoded = forward::decode_request(&request.request).map_err(Status::invalid_argument)?;
+        let decoded: metadata::Request =
+            forward::decode_request(&request.request).map_err(Status::invalid_argument)?;
         let within = Duration::from_millis(u64::from(request.within_ms));
         let reply = match self.0.handle.request_here(decoded, within).await {
             Ok(answered) => match forward::encode(&answered.reply) {
@@ -211,6 +224,28 @@ impl Control for Service {
             Err(error) => refused(error.code, error.message),
         };
         Ok(Response::new(reply))
+    }
+
+    async fn voters(&self, request: Request<pb::VotersRequest>) -> Result<Response<pb::VotersReply>, Status> {
+        let request = request.into_inner();
+        self.check(request.caller)?;
+        let decoded = forward::decode_request(&request.request).map_err(Status::invalid_argument)?;
+        let within = Duration::from_millis(u64::from(request.within_ms));
+        let answered = self.0.leading.voters(decoded, now() + within).await;
+        let reply = answered.and_then(|answered| {
+            forward::encode(&answered).map_err(|words| Refused::new(ErrorCode::UnknownServerError, words))
+        });
+        Ok(Response::new(match reply {
+            Ok(reply) => pb::VotersReply {
+                reply,
+                ..pb::VotersReply::default()
+            },
+            Err(refused) => pb::VotersReply {
+                code: i32::from(refused.code.code()),
+                message: refused.message,
+                ..pb::VotersReply::default()
+            },
+        }))
     }
 
     async fn read_index(
@@ -231,12 +266,14 @@ impl Control for Service {
         let request = request.into_inner();
         let from = self.check(request.caller)?;
         let leading = &self.0.leading;
-        let reply = leading.heartbeat(
-            NodeId(from.node),
-            request.broker_epoch,
-            request.applied,
-            request.stopping,
-        );
+        let reply = leading.heartbeat(Sign {
+            from,
+            epoch: request.broker_epoch,
+            applied: request.applied,
+            stopping: request.stopping,
+            address: request.address,
+            wants_vote: request.wants_vote,
+        });
         Ok(Response::new(reply))
     }
 

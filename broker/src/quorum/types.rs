@@ -11,7 +11,9 @@ use crate::metadata::Record;
 
 /// A voter is a node with one particular directory: a node whose disk was emptied is another voter, and must be added
 /// before it has a vote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Voter {
     pub node: i32,
     pub directory: [u8; 16],

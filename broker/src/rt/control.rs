@@ -22,7 +22,7 @@ pub mod net;
 
 /// Channels between control tasks, and from shards into them (their non-async `send` only).
 pub mod sync {
-    pub use tokio::sync::{Mutex, Notify, Semaphore, mpsc, oneshot, watch};
+    pub use tokio::sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, mpsc, oneshot, watch};
 }
 
 /// The control plane's threads. Shut down with [`Control::shutdown`]; a drop in an async context would panic.

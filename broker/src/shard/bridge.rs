@@ -12,17 +12,23 @@ use protocol::ErrorCode;
 
 use super::Shard;
 use crate::metadata::{ItemError, Reply, Request};
-use crate::quorum::{ImageUpdate, Refused};
+use crate::quorum::{ImageUpdate, Refused, VotersReply, VotersRequest};
 use crate::rt;
 use crate::rt::doorbell;
-use crate::rt::local::oneshot;
+use crate::rt::local::{Question, oneshot};
 
 /// What arrives from other threads.
 pub enum Inbox {
     /// A newer image is in the slot.
     Image,
     /// The reply to submission number so-and-so.
-    Reply(u64, Box<Result<Reply, Refused>>),
+    Reply(u64, Box<Result<Decided, Refused>>),
+}
+
+/// What the quorum answers to a submission.
+pub enum Decided {
+    Metadata(Reply),
+    Voters(VotersReply),
 }
 
 /// The control plane's end of one core: hand `publish` to `quorum::Handle::subscribe`. Any thread.
@@ -99,19 +105,57 @@ impl Shard {
     /// Hands a change to the quorum and waits for its reply: committed, and installed on every core. Refused as a whole
     /// when the quorum cannot decide, or not in time; then the change may still happen.
     pub async fn submit(self: &Rc<Self>, request: Request, within: Duration) -> Result<Reply, ItemError> {
+        let (decided, question) = self.question(Decided::Metadata);
+        self.quorum.submit(request, rt::now() + within, decided);
+        match decision(question.await)? {
+            Decided::Metadata(reply) => Ok(reply),
+            Decided::Voters(_) => Err(misplaced()),
+        }
+    }
+
+    /// Asks the quorum's leader about its voters; see [`crate::quorum::Handle::ask_voters`].
+    pub async fn ask_voters(
+        self: &Rc<Self>,
+        request: VotersRequest,
+        within: Duration,
+    ) -> Result<VotersReply, ItemError> {
+        let (decided, question) = self.question(Decided::Voters);
+        self.quorum.ask_voters(request, rt::now() + within, decided);
+        match decision(question.await)? {
+            Decided::Voters(reply) => Ok(reply),
+            Decided::Metadata(_) => Err(misplaced()),
+        }
+    }
+
+    /// A place for an answer from another thread, and who waits for it.
+    fn question<T: 'static>(&self, kind: fn(T) -> Decided) -> (Told<T>, Question<Result<Decided, Refused>>) {
         let number = self.next_submission.get();
         self.next_submission.set(number + 1);
         let (answer, question) = oneshot();
         self.submissions.borrow_mut().insert(number, answer);
         let bell = self.bridge.bell.clone();
-        let reply = Box::new(move |reply: Result<Reply, Refused>| {
+        let reply = move |reply: Result<T, Refused>| {
             // A core that is gone needs no reply; an inbox that is full of replies cannot happen, see INBOX_LIMIT.
-            let _ = bell.try_send(Inbox::Reply(number, Box::new(reply)));
-        });
-        self.quorum.submit(request, rt::now() + within, reply);
-        match question.await {
-            Ok(reply) => reply.map_err(|refused| ItemError::new(refused.code, refused.message)),
-            Err(_) => Err(ItemError::new(ErrorCode::NotController, "the broker is stopping")),
-        }
+            let _ = bell.try_send(Inbox::Reply(number, Box::new(reply.map(kind))));
+        };
+        (Box::new(reply), question)
     }
+}
+
+/// Carries an answer of the control plane to the core that asked.
+type Told<T> = Box<dyn FnOnce(Result<T, Refused>) + Send>;
+
+fn decision<E>(answered: Result<Result<Decided, Refused>, E>) -> Result<Decided, ItemError> {
+    match answered {
+        Ok(reply) => reply.map_err(|refused| ItemError::new(refused.code, refused.message)),
+        Err(_) => Err(ItemError::new(ErrorCode::NotController, "the broker is stopping")),
+    }
+}
+
+/// A broken invariant, told instead of hidden.
+fn misplaced() -> ItemError {
+    ItemError::new(
+        ErrorCode::UnknownServerError,
+        "the metadata quorum answered another question than was asked",
+    )
 }

@@ -39,7 +39,6 @@ use protocol::ids::{NodeId, TopicId, TopicPartition};
 
 use crate::log::checkpoint::DirectoryCheckpoints;
 use crate::log::{HandleCache, TailBudget};
-use crate::metadata::Reply;
 use crate::metadata::image::MetadataImage;
 use crate::quorum;
 use crate::rt::file::Disk;
@@ -154,7 +153,7 @@ pub struct Seed {
 }
 
 /// Who waits for the reply to something submitted to the quorum.
-type Submission = local::Answer<Result<Reply, quorum::Refused>>;
+type Submission = local::Answer<Result<bridge::Decided, quorum::Refused>>;
 
 /// Everything one core owns.
 pub struct Shard {

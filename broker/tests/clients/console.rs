@@ -154,3 +154,39 @@ fn configs_are_shown_and_changed() {
             .contains("retention.ms=3600000")
     );
 }
+
+#[test]
+fn the_metadata_quorum_is_described() {
+    let broker = Broker::start(&[]);
+    let described = |what: &str| {
+        run(
+            java("tools-new", "org.apache.kafka.tools.MetadataQuorumCommand").args([
+                "--bootstrap-server",
+                &broker.bootstrap(),
+                "describe",
+                what,
+            ]),
+            "",
+        )
+        .success()
+    };
+    let status = described("--status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no {name}\n{status}"))
+            .trim()
+            .to_string()
+    };
+    let leader = field("LeaderId:");
+    assert!(leader.parse::<i32>().is_ok_and(|node| node >= 0), "{status}");
+    assert!(
+        field("CurrentVoters:").contains(&format!("\"id\": {leader}")),
+        "{status}"
+    );
+    assert_eq!(field("MaxFollowerLag:"), "0", "{status}");
+    let replication = described("--replication");
+    assert!(
+        replication.lines().any(|line| line.contains("Leader")),
+        "{replication}"
+    );
+}

@@ -8,13 +8,13 @@ use protocol::ErrorCode;
 use crate::machine::Machine;
 use crate::seeds::{twice, with_seeds};
 
-async fn start_all(machines: &[Machine]) {
+pub(crate) async fn start_all(machines: &[Machine]) {
     let starts = machines.iter().map(Machine::start);
     futures::future::join_all(starts).await;
 }
 
 /// Creates a topic through one broker, asking again until it is there.
-async fn create(machine: &Machine, name: &str) {
+pub(crate) async fn create(machine: &Machine, name: &str) {
     for _ in 0..100 {
         let mut client = machine.client().await;
         match client.create_topic(name, 1).await {

@@ -11,3 +11,4 @@ mod replicating;
 mod routed;
 mod seeds;
 mod single;
+mod voters;

@@ -36,7 +36,7 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "controlled.shutdown.enable", kind: Boolean, default: Some("true"), range: Any, scope: ReadOnly, effect: Accepted, doc: "With one broker there is nowhere for leaders to move before a stop." },
     Property { name: "controller.listener.names", kind: List, default: None, range: Any, scope: ReadOnly, effect: Served, doc: "Accepted from KRaft files: the metadata quorum has a port of its own here." },
     Property { name: "controller.quorum.append.linger.ms", kind: Int, default: Some("25"), range: AtLeast(0), scope: ReadOnly, effect: NotYet, doc: "" },
-    Property { name: "controller.quorum.auto.join.enable", kind: Boolean, default: Some("false"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
+    Property { name: "controller.quorum.auto.join.enable", kind: Boolean, default: Some("false"), range: Any, scope: ReadOnly, effect: Served, doc: "Whether this broker is given a vote in the metadata quorum once it knows everything, at most 5 votes in all; with a new directory it replaces its older self." },
     Property { name: "controller.quorum.bootstrap.servers", kind: List, default: Some(""), range: Any, scope: ReadOnly, effect: Served, doc: "Control listeners of some members, for a broker that is no first voter; one alone in a KRaft file with both roles is this node." },
     Property { name: "controller.quorum.election.backoff.max.ms", kind: Int, default: Some("1000"), range: AtLeast(0), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "controller.quorum.election.timeout.ms", kind: Int, default: Some("1000"), range: AtLeast(0), scope: ReadOnly, effect: NotYet, doc: "" },

@@ -197,6 +197,10 @@ impl Channel {
             error,
         })?;
         let (open, driver) = hyper::client::conn::http2::Builder::new(Tasks)
+            // The library forgets calls that were given up by the machine's clock, which no simulated world may see: it
+            // forgets them at once, and late answers to them are no reason to end the connection.
+            .max_concurrent_reset_streams(0)
+            .max_local_error_reset_streams(None)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| CallError::Http {

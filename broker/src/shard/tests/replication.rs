@@ -11,7 +11,7 @@ use protocol::record::compression::Compression;
 
 use crate::log::{LogName, ReadPlan, RecoverFrom};
 use crate::metadata::fixtures::{done, image, new_topic};
-use crate::metadata::{Request, TopicReply};
+use crate::metadata::{Reply, Request, TopicReply};
 use crate::rt::recorder::{Recorder, Survives};
 use crate::rt::sim;
 use crate::shard::bridge;

@@ -1,0 +1,405 @@
+//! Who may vote in the metadata quorum: which change of the voters comes next, and which are refused.
+//!
+//! Pure. Owns the rules; leaves carrying a change out to `electing.rs`, and the safety of one (joint consensus, one at a
+//! time) to Raft. A voter is a node with one particular directory (KIP-853).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::ErrorCode;
+use serde::{Deserialize, Serialize};
+
+use super::handle::Refused;
+use super::types::Voter;
+use crate::rt::Instant;
+
+/// More voters make every change slower and survive no likelier loss.
+pub const MOST_VOTERS: usize = 5;
+/// A member that was not heard of for so long gets no vote: a voter that is gone counts against the majority.
+const ALIVE_WITHIN: Duration = Duration::from_millis(1500);
+
+/// What may be asked of the quorum's leader about its voters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VotersRequest {
+    Describe,
+    /// Gives a member its vote, once it knows everything.
+    Add(Voter),
+    /// Takes a vote away; a broker that lives stays a member without a vote.
+    Remove(Voter),
+}
+
+/// The leader's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VotersReply {
+    Described(Description),
+    /// Committed.
+    Changed,
+}
+
+/// The quorum as its leader knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    pub leader: Voter,
+    pub term: u64,
+    /// Entries that are committed, counted from 0.
+    pub high_watermark: u64,
+    pub voters: Vec<Member>,
+    /// Members without a vote.
+    pub observers: Vec<Member>,
+}
+
+/// One member of the quorum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub voter: Voter,
+    /// host:port of its control listener; empty where it has none.
+    pub address: String,
+    /// Entries that it has on disk; none before it was heard of.
+    pub log_end: Option<u64>,
+    /// When it last answered the leader, in ms since 1970; -1: never in this term.
+    pub heard_ms: i64,
+    /// When it last had everything, in ms since 1970; -1: never in this term.
+    pub caught_up_ms: i64,
+}
+
+/// The membership as the leader's Raft knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Roll {
+    /// Two sets while one is being replaced by the other.
+    pub(super) configs: Vec<BTreeSet<Voter>>,
+    /// The newest membership is committed.
+    pub(super) settled: bool,
+    pub(super) addresses: BTreeMap<Voter, String>,
+    /// Members that have everything that is committed.
+    pub(super) caught_up: BTreeSet<Voter>,
+    /// For how long each member has not answered; nothing of those that never did in this term.
+    pub(super) silent: BTreeMap<Voter, Duration>,
+}
+
+/// A broker's last sign of life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) at: Instant,
+    /// Where its control listener is.
+    pub(super) address: String,
+    /// `controller.quorum.auto.join.enable`.
+    pub(super) wants_vote: bool,
+}
+
+/// Members' last signs of life in this term.
+pub(super) type Signs = BTreeMap<Voter, Seen>;
+
+/// One step of the membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A change that an earlier leader began is ended.
+    Settle,
+    /// The member votes from now on; a voter of the same node with another directory does no longer.
+    Promote { voter: Voter, replaces: Option<Voter> },
+    /// The voter loses its vote; `stays`: it goes on as a member without one.
+    Remove { voter: Voter, stays: bool },
+    /// A member without a vote whose directory is gone is forgotten.
+    Forget(Voter),
+    /// The member is elsewhere now.
+    Move(Voter, String),
+}
+
+impl Roll {
+    pub(super) fn voters(&self) -> BTreeSet<Voter> {
+        self.configs.last().cloned().unwrap_or_default()
+    }
+
+    fn voter_of(&self, node: i32) -> Option<Voter> {
+        self.voters().into_iter().find(|voter| voter.node == node)
+    }
+}
+
+/// It gave a sign of life, or answered the leader's Raft: a member that catches up does not do the one yet, and a new leader
+/// has not heard of the other.
+fn alive(roll: &Roll, signs: &Signs, voter: &Voter, now: Instant) -> bool {
+    let seen = signs.get(voter).map(|seen| now - seen.at);
+    let silent = roll.silent.get(voter).copied();
+    seen.into_iter().chain(silent).any(|since| since < ALIVE_WITHIN)
+}
+
+/// What the leader changes by itself; none when all is as it should be, or a change is under way.
+pub(super) fn next(roll: &Roll, signs: &Signs, now: Instant) -> Option<Change> {
+    if !roll.settled {
+        return None;
+    }
+    if roll.configs.len() > 1 {
+        return Some(Change::Settle);
+    }
+    let voters = roll.voters();
+    let living = || {
+        roll.addresses
+            .iter()
+            .filter(|(voter, _)| alive(roll, signs, voter, now))
+    };
+    for (voter, address) in living() {
+        let real = signs.get(voter).map(|seen| &seen.address);
+        if let Some(real) = real.filter(|real| !real.is_empty() && *real != address) {
+            return Some(Change::Move(*voter, real.clone()));
+        }
+    }
+    let successor = |gone: &Voter| {
+        !alive(roll, signs, gone, now) && living().any(|(voter, _)| voter.node == gone.node && voter != gone)
+    };
+    if let Some(gone) = roll
+        .addresses
+        .keys()
+        .find(|member| !voters.contains(member) && successor(member))
+    {
+        return Some(Change::Forget(*gone));
+    }
+    let wants = |voter: &Voter| signs.get(voter).is_some_and(|seen| seen.wants_vote);
+    let mut wanting = living()
+        .map(|(voter, _)| *voter)
+        .filter(|voter| !voters.contains(voter) && wants(voter) && roll.caught_up.contains(voter));
+    wanting.find_map(|voter| match roll.voter_of(voter.node) {
+        Some(older) => (!alive(roll, signs, &older, now)).then_some(Change::Promote {
+            voter,
+            replaces: Some(older),
+        }),
+        None => (voters.len() < MOST_VOTERS).then_some(Change::Promote {
+            voter,
+            replaces: None,
+        }),
+    })
+}
+
+/// What AddRaftVoter does now: a change, or nothing yet (with the reason, for when the time is up), or a refusal.
+pub(super) fn add(
+    roll: &Roll,
+    signs: &Signs,
+    now: Instant,
+    voter: Voter,
+) -> Result<Result<Change, String>, Refused> {
+    if let Some(there) = roll.voter_of(voter.node) {
+        let message = if there == voter {
+            format!("{voter} is a voter already")
+        } else {
+            format!(
+                "node {} votes with another directory, as {there}; remove that voter first",
+                voter.node
+            )
+        };
+        return Err(Refused::new(ErrorCode::DuplicateVoter, message));
+    }
+    if roll.voters().len() >= MOST_VOTERS {
+        let message = format!("{MOST_VOTERS} brokers vote already, and no more are served");
+        return Err(Refused::new(ErrorCode::InvalidRequest, message));
+    }
+    if !roll.addresses.contains_key(&voter) {
+        return Ok(Err(format!(
+            "{voter} is no member of the metadata quorum: a broker becomes one by itself when it runs, has this \
+             directory, and knows the voters"
+        )));
+    }
+    if !alive(roll, signs, &voter, now) {
+        return Ok(Err(format!("{voter} gives no sign of life")));
+    }
+    if !roll.caught_up.contains(&voter) {
+        return Ok(Err(format!(
+            "{voter} does not have everything that is committed yet"
+        )));
+    }
+    Ok(ready(
+        roll,
+        Change::Promote {
+            voter,
+            replaces: None,
+        },
+    ))
+}
+
+/// What RemoveRaftVoter does now; see [`add`].
+pub(super) fn remove(
+    roll: &Roll,
+    signs: &Signs,
+    now: Instant,
+    voter: Voter,
+) -> Result<Result<Change, String>, Refused> {
+    let voters = roll.voters();
+    if !voters.contains(&voter) {
+        let named: Vec<String> = voters.iter().map(Voter::to_string).collect();
+        let message = format!("{voter} is no voter; voters are {}", named.join(", "));
+        return Err(Refused::new(ErrorCode::VoterNotFound, message));
+    }
+    if voters.len() == 1 {
+        let message = format!("{voter} is the only voter: without it nothing could be decided");
+        return Err(Refused::new(ErrorCode::InvalidRequest, message));
+    }
+    let stays = alive(roll, signs, &voter, now);
+    Ok(ready(roll, Change::Remove { voter, stays }))
+}
+
+fn ready(roll: &Roll, change: Change) -> Result<Change, String> {
+    if roll.settled && roll.configs.len() == 1 {
+        Ok(change)
+    } else {
+        Err("an earlier change of the voters is not finished".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voter(node: i32, directory: u8) -> Voter {
+        Voter {
+            node,
+            directory: [directory; 16],
+        }
+    }
+
+    fn at(node: i32) -> String {
+        format!("broker-{node}:9088")
+    }
+
+    fn roll(voters: &[Voter], observers: &[Voter]) -> Roll {
+        let members: BTreeSet<Voter> = voters.iter().chain(observers).copied().collect();
+        Roll {
+            configs: vec![voters.iter().copied().collect()],
+            settled: true,
+            addresses: members.iter().map(|member| (*member, at(member.node))).collect(),
+            caught_up: members,
+            silent: BTreeMap::new(),
+        }
+    }
+
+    fn now() -> Instant {
+        crate::rt::now()
+    }
+
+    fn signs(members: &[Voter]) -> Signs {
+        let seen = |member: &Voter| Seen {
+            at: now(),
+            address: at(member.node),
+            wants_vote: true,
+        };
+        members.iter().map(|member| (*member, seen(member))).collect()
+    }
+
+    #[test]
+    fn a_member_that_wants_to_votes_once_it_lives_and_knows_everything() {
+        let (zero, one) = (voter(0, 1), voter(1, 1));
+        let mut roll = roll(&[zero], &[one]);
+        let mut signs = signs(&[zero, one]);
+        let promote = Some(Change::Promote {
+            voter: one,
+            replaces: None,
+        });
+        assert_eq!(next(&roll, &signs, now()), promote);
+        assert_eq!(next(&roll, &signs, now() + ALIVE_WITHIN), None, "not heard of");
+        roll.caught_up.remove(&one);
+        assert_eq!(next(&roll, &signs, now()), None, "behind");
+        roll.caught_up.insert(one);
+        roll.settled = false;
+        assert_eq!(next(&roll, &signs, now()), None, "one change at a time");
+        roll.settled = true;
+        signs.get_mut(&one).unwrap().wants_vote = false;
+        assert_eq!(next(&roll, &signs, now()), None, "nobody asked");
+    }
+
+    #[test]
+    fn a_node_with_a_new_directory_replaces_its_older_self() {
+        let (zero, one, old, new) = (voter(0, 1), voter(1, 1), voter(2, 1), voter(2, 2));
+        let roll = roll(&[zero, one, old], &[new]);
+        let replace = Some(Change::Promote {
+            voter: new,
+            replaces: Some(old),
+        });
+        assert_eq!(next(&roll, &signs(&[zero, one, new]), now()), replace);
+        let both = signs(&[zero, one, old, new]);
+        assert_eq!(
+            next(&roll, &both, now()),
+            None,
+            "two processes say they are node 2"
+        );
+    }
+
+    #[test]
+    fn a_sixth_vote_is_not_given() {
+        let five: Vec<Voter> = (0..5).map(|node| voter(node, 1)).collect();
+        let sixth = voter(5, 1);
+        let roll = roll(&five, &[sixth]);
+        let all: Vec<Voter> = five.iter().copied().chain([sixth]).collect();
+        assert_eq!(next(&roll, &signs(&all), now()), None);
+        let refused = add(&roll, &signs(&all), now(), sixth).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+    }
+
+    #[test]
+    fn a_change_that_was_left_half_done_is_ended_first() {
+        let (zero, one) = (voter(0, 1), voter(1, 1));
+        let mut roll = roll(&[zero], &[one]);
+        roll.configs.push([zero, one].into());
+        assert_eq!(next(&roll, &signs(&[zero, one]), now()), Some(Change::Settle));
+        assert!(remove(&roll, &signs(&[zero, one]), now(), one).unwrap().is_err());
+    }
+
+    #[test]
+    fn observers_are_forgotten_and_moved() {
+        let (zero, old, new) = (voter(0, 1), voter(7, 1), voter(7, 2));
+        let roll = roll(&[zero], &[old, new]);
+        let mut signs = signs(&[zero, new]);
+        signs.get_mut(&new).unwrap().wants_vote = false;
+        assert_eq!(next(&roll, &signs, now()), Some(Change::Forget(old)));
+        signs.get_mut(&zero).unwrap().address = "elsewhere:1".into();
+        assert_eq!(
+            next(&roll, &signs, now()),
+            Some(Change::Move(zero, "elsewhere:1".into()))
+        );
+    }
+
+    #[test]
+    fn adding_is_refused_or_waits_in_words() {
+        let (zero, one) = (voter(0, 1), voter(1, 1));
+        let alone = roll(&[zero], &[]);
+        let code = |voter| add(&alone, &signs(&[zero]), now(), voter).unwrap_err().code;
+        assert_eq!(code(zero), ErrorCode::DuplicateVoter);
+        assert_eq!(code(voter(0, 9)), ErrorCode::DuplicateVoter);
+        let waits = |roll: &Roll, signs: &Signs| add(roll, signs, now(), one).unwrap().unwrap_err();
+        assert!(waits(&alone, &signs(&[zero])).contains("no member"));
+        let mut known = roll(&[zero], &[one]);
+        assert!(waits(&known, &signs(&[zero])).contains("no sign of life"));
+        known.caught_up.remove(&one);
+        assert!(waits(&known, &signs(&[zero, one])).contains("committed"));
+        known.caught_up.insert(one);
+        let added = add(&known, &signs(&[zero, one]), now(), one).unwrap();
+        assert_eq!(
+            added,
+            Ok(Change::Promote {
+                voter: one,
+                replaces: None
+            })
+        );
+    }
+
+    #[test]
+    fn removing_names_a_voter_and_leaves_one() {
+        let (zero, one) = (voter(0, 1), voter(1, 1));
+        let two = roll(&[zero, one], &[]);
+        let gone = signs(&[zero]);
+        let refused = remove(&two, &gone, now(), voter(1, 9)).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::VoterNotFound);
+        let last = remove(&roll(&[zero], &[one]), &gone, now(), zero).unwrap_err();
+        assert_eq!(last.code, ErrorCode::InvalidRequest);
+        let removed = |signs: &Signs| remove(&two, signs, now(), one).unwrap();
+        assert_eq!(
+            removed(&gone),
+            Ok(Change::Remove {
+                voter: one,
+                stays: false
+            })
+        );
+        assert_eq!(
+            removed(&signs(&[zero, one])),
+            Ok(Change::Remove {
+                voter: one,
+                stays: true
+            })
+        );
+    }
+}

@@ -1,0 +1,285 @@
+//! Voters of the metadata quorum come and go: one becomes three, an emptied disk gets its vote back, requests add and
+//! remove them, and who is cut off from the majority says so.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::rt;
+use broker::rt::net::TcpStream;
+use broker::rt::recorder::Recorder;
+use bytes::Bytes;
+use protocol::messages::add_raft_voter::AddRaftVoterRequest;
+use protocol::messages::describe_quorum::{
+    DescribeQuorumRequest, DescribeQuorumRequestTopic, DescribeQuorumRequestTopicPartition,
+    DescribeQuorumResponse, DescribeQuorumResponseTopicPartition,
+};
+use protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
+use protocol::{ErrorCode, Str};
+
+use crate::cluster::{create, start_all};
+use crate::machine::Machine;
+use crate::seeds::with_seeds;
+
+const HTTP_PORT: u16 = 9645;
+const AUTO_JOIN: &str = "controller.quorum.auto.join.enable";
+
+async fn ask(machine: &Machine) -> Option<DescribeQuorumResponse> {
+    let partition = DescribeQuorumRequestTopicPartition { partition_index: 0 };
+    let topic = DescribeQuorumRequestTopic {
+        topic_name: Str::from("__cluster_metadata"),
+        partitions: vec![partition],
+    };
+    let request = DescribeQuorumRequest { topics: vec![topic] };
+    machine.client().await.call(2, &request).await.ok()
+}
+
+async fn described(machine: &Machine) -> Option<DescribeQuorumResponseTopicPartition> {
+    let mut answer = ask(machine).await?;
+    let code = ErrorCode::from_code(answer.error_code);
+    if code != ErrorCode::None {
+        assert!(code.retriable(), "{code:?}: {:?}", answer.error_message);
+        return None;
+    }
+    Some(answer.topics.remove(0).partitions.remove(0))
+}
+
+/// Asks until the quorum is as wanted.
+async fn until(
+    machine: &Machine,
+    what: &str,
+    wanted: impl Fn(&DescribeQuorumResponseTopicPartition) -> bool,
+) -> DescribeQuorumResponseTopicPartition {
+    let mut last = None;
+    for _ in 0..200 {
+        if let Some(quorum) = described(machine).await {
+            if wanted(&quorum) {
+                return quorum;
+            }
+            last = Some(quorum);
+        }
+        rt::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{what}: {last:#?}");
+}
+
+fn voters(quorum: &DescribeQuorumResponseTopicPartition) -> Vec<i32> {
+    let mut voters: Vec<i32> = quorum
+        .current_voters
+        .iter()
+        .map(|voter| voter.replica_id)
+        .collect();
+    voters.sort_unstable();
+    voters
+}
+
+fn directory(quorum: &DescribeQuorumResponseTopicPartition, node: i32) -> Option<[u8; 16]> {
+    let voters = quorum
+        .current_voters
+        .iter()
+        .map(|it| (it.replica_id, it.replica_directory_id));
+    let observers = quorum
+        .observers
+        .iter()
+        .map(|it| (it.replica_id, it.replica_directory_id));
+    voters
+        .chain(observers)
+        .find(|(id, _)| *id == node)
+        .map(|(_, it)| it)
+}
+
+async fn add(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
+    let request = AddRaftVoterRequest {
+        cluster_id: Some(Str::from("simulated")),
+        timeout_ms: 5_000,
+        voter_id: node,
+        voter_directory_id: directory,
+        ..Default::default()
+    };
+    let answer = through.client().await.call(1, &request).await.expect("an answer");
+    let words = answer.error_message.as_deref().unwrap_or_default().to_string();
+    (ErrorCode::from_code(answer.error_code), words)
+}
+
+async fn remove(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
+    let request = RemoveRaftVoterRequest {
+        cluster_id: Some(Str::from("simulated")),
+        voter_id: node,
+        voter_directory_id: directory,
+    };
+    let answer = through.client().await.call(0, &request).await.expect("an answer");
+    let words = answer.error_message.as_deref().unwrap_or_default().to_string();
+    (ErrorCode::from_code(answer.error_code), words)
+}
+
+fn accepted(answered: (ErrorCode, String)) {
+    assert_eq!(answered.0, ErrorCode::None, "{}", answered.1);
+}
+
+/// What the health port of a machine says of its readiness.
+async fn readiness(machine: &Machine) -> String {
+    let address = SocketAddr::new(machine.address().ip(), HTTP_PORT);
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let request = "GET /readyz HTTP/1.1\r\nHost: simulated\r\nConnection: close\r\n\r\n";
+    stream
+        .write_all(&[Bytes::from(request)])
+        .await
+        .expect("a request");
+    let mut answer = Vec::new();
+    let mut byte = [0];
+    while stream.read_exact(&mut byte).await.is_ok() {
+        answer.push(byte[0]);
+    }
+    String::from_utf8(answer).expect("text")
+}
+
+/// A cluster of one that others can join, and two that do.
+fn one_and_two_more() -> Vec<Machine> {
+    let own = |host: u8| Machine::new(host, 1).with("cluster.id", "simulated");
+    let joining = |host| {
+        own(host)
+            .with("controller.quorum.bootstrap.servers", "10.0.0.1:9646")
+            .with("cluster.formed", "true")
+            .with(AUTO_JOIN, "true")
+    };
+    let one = own(1).with("controller.quorum.voters", "1@10.0.0.1:9646");
+    vec![one, joining(2), joining(3)]
+}
+
+#[test]
+fn a_cluster_of_one_becomes_one_of_three() {
+    with_seeds(4, |seed| async move {
+        let machines = one_and_two_more();
+        machines[0].start().await;
+        create(&machines[0], "before").await;
+        let quorum = until(&machines[0], "it leads", |_| true).await;
+        assert_eq!((quorum.leader_id, voters(&quorum)), (1, vec![1]));
+        start_all(&machines[1..]).await;
+        let three = |quorum: &DescribeQuorumResponseTopicPartition| voters(quorum) == [1, 2, 3];
+        for machine in &machines {
+            until(machine, "three vote", three).await;
+        }
+        match seed % 2 {
+            0 => machines[0].kill(),
+            _ => machines[0].power_off(seed),
+        }
+        create(&machines[1], "after").await;
+        let quorum = until(&machines[2], "another leads", |quorum| quorum.leader_id != 1).await;
+        assert_eq!(voters(&quorum), [1, 2, 3]);
+        machines[0].start().await;
+        machines[1].stop().await;
+        create(&machines[0], "later").await;
+    });
+}
+
+#[test]
+fn a_voter_with_an_emptied_disk_gets_its_vote_back() {
+    with_seeds(4, |seed| async move {
+        let mut machines: Vec<Machine> = Machine::several(3, 1)
+            .into_iter()
+            .map(|machine| machine.with(AUTO_JOIN, "true"))
+            .collect();
+        start_all(&machines).await;
+        create(&machines[0], "before").await;
+        let before = until(&machines[0], "three vote", |quorum| voters(quorum) == [1, 2, 3]).await;
+        // The leader's disk is emptied too, with some seeds.
+        let wiped = (seed % 3) as usize;
+        let node = wiped as i32 + 1;
+        machines[wiped].kill();
+        machines[wiped].disk = Arc::new(Recorder::in_memory());
+        create(&machines[(wiped + 1) % 3], "meanwhile").await;
+        machines[wiped].start().await;
+        let other = &machines[(wiped + 1) % 3];
+        let lost = directory(&before, node);
+        let quorum = until(other, "it votes with its new directory", |quorum| {
+            voters(quorum) == [1, 2, 3] && directory(quorum, node) != lost
+        })
+        .await;
+        assert!(
+            quorum.observers.is_empty(),
+            "its older self is forgotten: {quorum:#?}"
+        );
+        // Its vote counts: it makes a majority with one other.
+        machines[(wiped + 1) % 3].kill();
+        create(&machines[wiped], "after").await;
+    });
+}
+
+#[test]
+fn voters_are_added_and_removed_by_request() {
+    with_seeds(3, |_| async {
+        let machines = Machine::several(3, 1);
+        start_all(&machines).await;
+        create(&machines[0], "before").await;
+        let before = until(&machines[0], "three vote", |quorum| voters(quorum) == [1, 2, 3]).await;
+        let leader = before.leader_id;
+        let of = |node| directory(&before, node).expect("a member");
+        let other = &machines[(leader % 3) as usize];
+        let (code, _) = remove(other, leader, [9; 16]).await;
+        assert_eq!(code, ErrorCode::VoterNotFound);
+        let (code, _) = add(other, leader, of(leader)).await;
+        assert_eq!(code, ErrorCode::DuplicateVoter);
+        let (code, words) = add(other, 7, [7; 16]).await;
+        assert_eq!(code, ErrorCode::RequestTimedOut);
+        assert!(words.contains("is no member"), "{words}");
+
+        accepted(remove(other, leader, of(leader)).await);
+        let two = until(other, "the leader votes no more", |quorum| {
+            voters(quorum).len() == 2
+        })
+        .await;
+        assert!(two.leader_id != leader && !voters(&two).contains(&leader));
+        assert_eq!(
+            directory(&two, leader),
+            Some(of(leader)),
+            "it stays as an observer"
+        );
+        create(&machines[leader as usize - 1], "without-its-vote").await;
+
+        accepted(add(&machines[leader as usize - 1], leader, of(leader)).await);
+        until(other, "it votes again", |quorum| voters(quorum) == [1, 2, 3]).await;
+        machines[(leader % 3) as usize].kill();
+        create(&machines[leader as usize - 1], "with-it").await;
+    });
+}
+
+#[test]
+fn who_is_cut_off_from_the_majority_says_so_and_serves_what_it_knows() {
+    with_seeds(2, |seed| async move {
+        let machines = Machine::several(3, 1);
+        start_all(&machines).await;
+        create(&machines[0], "known").await;
+        let left = (seed % 3) as usize;
+        until(&machines[left], "all know", |quorum| {
+            quorum.current_voters.len() == 3
+        })
+        .await;
+        for (number, machine) in machines.iter().enumerate() {
+            if number != left {
+                machine.kill();
+            }
+        }
+        rt::sleep(Duration::from_secs(5)).await;
+        let said = readiness(&machines[left]).await;
+        assert!(
+            said.starts_with("HTTP/1.1 503") && said.contains("quorum"),
+            "{said}"
+        );
+        let answer = ask(&machines[left]).await.expect("an answer");
+        assert_eq!(
+            ErrorCode::from_code(answer.error_code),
+            ErrorCode::LeaderNotAvailable
+        );
+        let known = machines[left].client().await.partitions_of("known").await;
+        assert_eq!(known.ok(), Some(Some(1)), "Metadata is answered");
+        machines[(left + 1) % 3].start().await;
+        until(&machines[left], "a majority again", |_| true).await;
+        for _ in 0..100 {
+            if readiness(&machines[left]).await.starts_with("HTTP/1.1 200") {
+                return;
+            }
+            rt::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("never ready again: {}", readiness(&machines[left]).await);
+    });
+}
