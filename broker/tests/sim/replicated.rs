@@ -15,7 +15,7 @@ use broker::rt;
 use crate::client::batch_of;
 use crate::machine::Machine;
 use crate::routed::Routed;
-use crate::seeds::{twice, with_seeds};
+use crate::seeds::{tell_history, twice, with_seeds};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 3;
@@ -130,7 +130,9 @@ fn cutting_at_the_high_watermark_is_noticed() {
 
 /// The checker must find a deliberate fault in one of a few lives.
 fn noticed(faults: &'static [Fault], fault: fn(&mut TestSwitches)) {
-    let found = (0..MOST_LIVES).find(|seed| {
+    tell_history();
+    let first = std::env::var("SIM_SEED").map_or(0, |seed| seed.parse().expect("a seed"));
+    let found = (first..first + MOST_LIVES).find(|seed| {
         let seed = *seed;
         let life = AssertUnwindSafe(|| {
             rt::sim::run(seed, async move {

@@ -34,7 +34,7 @@ impl FormatTime for History {
 }
 
 /// With `SIM_LOG=<level>` a run prints its history: what every broker logs, in virtual time.
-fn tell_history() {
+pub(crate) fn tell_history() {
     if let Ok(level) = std::env::var("SIM_LOG") {
         let level: tracing::Level = level.parse().expect("error, warn, info, debug or trace");
         let _ = tracing_subscriber::fmt()

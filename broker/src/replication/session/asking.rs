@@ -36,12 +36,14 @@ struct Asked {
     open: Option<LeaderEpoch>,
     /// Ends and sizes of what came and is not yet durable.
     held: VecDeque<(Offset, u64)>,
+    /// It was asked anew at once, and nothing was appended since.
+    hasty: bool,
 }
 
 /// When a partition is asked for anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Again {
-    /// With the next frame.
+    /// With the next frame; but not twice with nothing appended in between, as that would go on for ever.
     Now,
     /// After a pause, or when [`Asking::want`] says so.
     Later,
@@ -80,6 +82,7 @@ impl Asking {
             round: 0,
             open: None,
             held: VecDeque::new(),
+            hasty: false,
         };
         self.slots.insert(slot, asked);
         self.by_partition.insert(partition, slot);
@@ -200,6 +203,7 @@ impl Asking {
     pub fn appended(&mut self, slot: Slot, end: Offset, bytes: usize) {
         if let Some(asked) = self.slots.get_mut(&slot) {
             asked.held.push_back((end, bytes as u64));
+            asked.hasty = false;
         }
     }
 
@@ -230,9 +234,12 @@ impl Asking {
     }
 
     fn again(&mut self, slot: Slot, again: Again) {
+        let Some(asked) = self.slots.get_mut(&slot) else {
+            return;
+        };
         match again {
-            Again::Now => self.changed.insert(slot),
-            Again::Later => self.later.insert(slot),
+            Again::Now if !std::mem::replace(&mut asked.hasty, true) => self.changed.insert(slot),
+            Again::Now | Again::Later => self.later.insert(slot),
         };
     }
 

@@ -276,3 +276,20 @@ fn what_is_asked_later_is_asked_after_the_pause() {
     assert!(asking.next_fetch(|_| Some(following(1, 10, 10))).is_some());
     assert!(!asking.try_again());
 }
+
+#[test]
+fn what_is_refused_again_and_again_is_asked_with_pauses() {
+    let mut asking = asking(1, 500);
+    let ask = |asking: &mut Asking| asking.next_fetch(|_| Some(following(1, 10, 10)));
+    let slot = ask(&mut asking).expect("one").ask[0].slot;
+    asking.refused(slot, Again::Now);
+    assert!(ask(&mut asking).is_some(), "at once");
+    asking.refused(slot, Again::Now);
+    let forgotten = ask(&mut asking).expect("the leader is to stop");
+    assert!(forgotten.ask.is_empty(), "not asked at once a second time");
+    assert!(asking.try_again());
+    assert!(ask(&mut asking).is_some());
+    asking.appended(slot, Offset(20), 10);
+    asking.refused(slot, Again::Now);
+    assert!(ask(&mut asking).is_some(), "something was appended in between");
+}
