@@ -5,7 +5,6 @@
 //! `sessions.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,10 +20,10 @@ use super::members::Members;
 use super::proposer::not_leader;
 use super::raft::Proposal;
 use super::sessions::Sessions;
+use super::succession;
 use super::types::Voter;
 use super::voters::{Seen, Signs, VotersReply, VotersRequest};
 use crate::metadata::{Reply, Request, record};
-use crate::rt::control::net::Stream;
 use crate::rt::control::sync::{Semaphore, mpsc};
 use crate::rt::control::{self, ControlTask};
 use crate::rt::{Instant, now, wall_ms};
@@ -37,8 +36,6 @@ const FENCE_WITHIN: Duration = Duration::from_secs(5);
 const FENCE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Questions about voters that are on their way at once.
 const VOTERS_ASKED: usize = 64;
-/// A broker whose connection broke is connected to once, for so long.
-const RECONNECT_WITHIN: Duration = Duration::from_millis(500);
 /// Leaderships that move at once: clients of each look up its new leader.
 const BALANCED_AT_ONCE: usize = 1_000;
 /// Broken connections not yet looked at.
@@ -151,6 +148,7 @@ impl Leading {
                                 caught_up: BTreeMap::new(),
                             })
                         });
+                        self.look_after_all();
                     }
                     Err(why) => {
                         tracing::info!(term = number, why, "leading the metadata quorum did not begin");
@@ -166,6 +164,17 @@ impl Leading {
                 control::sleep(SWEEP).await;
             } else if metrics.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// Whoever was lost with the last leader, that leader itself mostly, is noticed at once.
+    fn look_after_all(&self) {
+        let here = self.0.members.peers.here().node;
+        for broker in self.0.handle.image().brokers.values() {
+            if broker.node.0 != here && !broker.fenced {
+                // A full channel loses it: the session will expire.
+                let _ = self.0.lost.try_send((broker.node, broker.epoch));
             }
         }
     }
@@ -446,10 +455,7 @@ impl Leading {
             };
             let leading = self.clone();
             let _: ControlTask<()> = control::spawn(async move {
-                let connected = control::timeout(RECONNECT_WITHIN, Stream::connect(&address)).await;
-                if let Ok(Err(error)) = connected
-                    && error.kind() == io::ErrorKind::ConnectionRefused
-                {
+                if succession::is_gone(&address).await {
                     tracing::warn!(%node, epoch, address, "broker's connection broke and nobody listens there; it is fenced");
                     leading.fence(node, epoch, true);
                 }

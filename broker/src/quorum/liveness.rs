@@ -15,6 +15,7 @@ use super::handle::{Handle, Publisher, Refused};
 use super::leading::{Leading, Sign};
 use super::members::Members;
 use super::peers::Client;
+use super::succession;
 use crate::metadata::{Registration, Reply, Request};
 use crate::rt::control::sync::watch;
 use crate::rt::control::{self, ControlTask};
@@ -213,11 +214,14 @@ impl Beating {
             caller: Some(self.members.peers.caller(Some(leader))),
             broker_epoch: self.epoch,
         };
-        let (peers, address) = (self.members.peers.clone(), address.to_string());
+        let (members, address) = (self.members.clone(), address.to_string());
         let task = control::spawn(async move {
             let call = |mut client: Client| async move { client.attend(message).await };
-            if let Ok(mut beats) = peers.call(&address, ANSWER_WITHIN, call).await {
+            if let Ok(mut beats) = members.peers.call(&address, ANSWER_WITHIN, call).await {
                 while let Ok(Some(_)) = beats.message().await {}
+            }
+            if succession::is_gone(&address).await {
+                members.succeed(leader).await;
             }
         });
         self.attending = Some((leader, task));

@@ -16,7 +16,7 @@ pub(super) struct Members {
 }
 
 impl Members {
-    fn look<T>(&self, look: impl FnOnce(&RaftMetrics) -> T) -> T {
+    pub(super) fn look<T>(&self, look: impl FnOnce(&RaftMetrics) -> T) -> T {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         look(&metrics)

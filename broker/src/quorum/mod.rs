@@ -37,6 +37,7 @@ mod runtime;
 mod service;
 mod sessions;
 mod snapshot;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -17,8 +17,10 @@ use protocol::messages::describe_quorum::{
 use protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use protocol::{ErrorCode, Str};
 
+use crate::client::batch_of;
 use crate::cluster::{create, start_all};
 use crate::machine::Machine;
+use crate::routed::Routed;
 use crate::seeds::with_seeds;
 
 const HTTP_PORT: u16 = 9645;
@@ -281,5 +283,44 @@ fn who_is_cut_off_from_the_majority_says_so_and_serves_what_it_knows() {
             rt::sleep(Duration::from_millis(100)).await;
         }
         panic!("never ready again: {}", readiness(&machines[left]).await);
+    });
+}
+
+/// Longer than leases, election timeouts and sessions would allow, if anybody waited for them.
+const AT_ONCE: Duration = Duration::from_millis(700);
+
+#[test]
+fn a_quorum_leader_that_is_killed_is_succeeded_and_fenced_at_once() {
+    with_seeds(5, |_| async {
+        let machines: Vec<Machine> = Machine::several(3, 1)
+            .into_iter()
+            .map(|machine| machine.with("default.replication.factor", "3"))
+            .collect();
+        start_all(&machines).await;
+        let mut client = Routed::new(machines.iter().map(Machine::address).collect());
+        client.create("orders", 3).await;
+        for partition in 0..3 {
+            while client
+                .try_produce("orders", partition, batch_of(&["before".into()], None))
+                .await
+                .is_none()
+            {}
+        }
+        let quorum = until(&machines[0], "it leads", |_| true).await;
+        rt::sleep(Duration::from_secs(1)).await;
+        let left = machines.iter().enumerate();
+        let left = left.filter(|(number, _)| *number as i32 + 1 != quorum.leader_id);
+        let mut client = Routed::new(left.map(|(_, machine)| machine.address()).collect());
+        machines[quorum.leader_id as usize - 1].kill();
+        let killed = rt::now();
+        for partition in 0..3 {
+            while client
+                .try_produce("orders", partition, batch_of(&["after".into()], None))
+                .await
+                .is_none()
+            {}
+        }
+        let gap = rt::now() - killed;
+        assert!(gap < AT_ONCE, "{gap:?} until all partitions had a leader again");
     });
 }
