@@ -21,6 +21,10 @@ pub(crate) struct Broker {
     environment: Vec<(String, String)>,
     /// Size of a tmpfs that the broker alone sees in place of its data directory.
     small_disk: Option<String>,
+    /// Where it listens: loopback, or its address in a network namespace of the test.
+    host: String,
+    /// The network namespace it lives in, if not the test's own.
+    namespace: Option<String>,
 }
 
 /// A port of its own for each call, below those that the kernel gives to outgoing connections: one of them could take the
@@ -63,24 +67,50 @@ impl Broker {
         Broker::launch(port, Vec::new(), variables, None)
     }
 
+    /// One of several: it listens on `host`, in `namespace` if there is one, and is ready only once others are there too,
+    /// so nothing is waited for.
+    pub(crate) fn of_cluster(
+        host: &str,
+        namespace: Option<&str>,
+        port: u16,
+        settings: Vec<String>,
+    ) -> Broker {
+        let mut broker = Broker::made(port, settings, Vec::new(), None);
+        broker.host = host.to_string();
+        broker.namespace = namespace.map(str::to_string);
+        broker.spawn();
+        broker
+    }
+
     fn launch(
         port: u16,
         settings: Vec<String>,
         environment: Vec<(String, String)>,
         small_disk: Option<String>,
     ) -> Broker {
-        let dir = TempDir::new().expect("a folder for the data");
-        let mut broker = Broker {
+        let mut broker = Broker::made(port, settings, environment, small_disk);
+        broker.spawn();
+        broker.wait_ready();
+        broker
+    }
+
+    fn made(
+        port: u16,
+        settings: Vec<String>,
+        environment: Vec<(String, String)>,
+        small_disk: Option<String>,
+    ) -> Broker {
+        Broker {
             child: None,
-            dir,
+            dir: TempDir::new().expect("a folder for the data"),
             port,
             http: free_port(),
             settings,
             environment,
             small_disk,
-        };
-        broker.spawn();
-        broker
+            host: "127.0.0.1".to_string(),
+            namespace: None,
+        }
     }
 
     fn spawn(&mut self) {
@@ -90,9 +120,14 @@ impl Broker {
             .open(self.log_path())
             .expect("a file for the broker's log");
         let binary = env!("CARGO_BIN_EXE_millrace-broker");
-        let mut command = match &self.small_disk {
-            None => Command::new(binary),
-            Some(size) => {
+        let mut command = match (&self.small_disk, &self.namespace) {
+            (None, None) => Command::new(binary),
+            (None, Some(namespace)) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", namespace, binary]);
+                command
+            }
+            (Some(size), _) => {
                 std::fs::create_dir_all(self.data()).expect("a mount point");
                 let script = format!("mount -t tmpfs -o size={size} tmpfs \"$0\" && exec {binary} \"$@\"");
                 let mut command = Command::new("unshare");
@@ -108,8 +143,8 @@ impl Broker {
             .envs(self.environment.iter().cloned());
         for own in [
             format!("log.dirs={}", self.data().display()),
-            format!("http.listener=127.0.0.1:{}", self.http),
-            "admin.listener=127.0.0.1:0".to_string(),
+            format!("http.listener={}:{}", self.host, self.http),
+            format!("admin.listener={}:0", self.host),
         ]
         .iter()
         .chain(&self.settings)
@@ -123,10 +158,9 @@ impl Broker {
             .spawn()
             .expect("the broker binary runs");
         self.child = Some(child);
-        self.wait_ready();
     }
 
-    fn wait_ready(&mut self) {
+    pub(crate) fn wait_ready(&mut self) {
         let end = Instant::now() + DEADLINE;
         while !self.ready() {
             let ended = self
@@ -146,7 +180,7 @@ impl Broker {
 
     /// The whole answer of the HTTP port, or `None` while nobody listens.
     pub(crate) fn http_get(&self, path: &str) -> Option<String> {
-        let address = SocketAddr::from(([127, 0, 0, 1], self.http));
+        let address = SocketAddr::new(self.host.parse().expect("an IP address"), self.http);
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
         write!(
@@ -160,7 +194,7 @@ impl Broker {
     }
 
     pub(crate) fn bootstrap(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.host, self.port)
     }
 
     pub(crate) fn data(&self) -> PathBuf {
@@ -188,13 +222,8 @@ impl Broker {
 
     /// SIGTERM, and the broker must leave by itself with exit code 0.
     pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
         let mut child = self.child.take().expect("the broker runs");
-        let pid = child.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success());
         assert_eq!(
             wait(&mut child, DEADLINE),
             Some(true),
@@ -203,9 +232,19 @@ impl Broker {
         );
     }
 
+    /// Sends a signal by name, as `STOP` or `CONT`.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &self.pid().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success(), "SIG{name} to a broker of this test");
+    }
+
     pub(crate) fn start_again(&mut self) {
         assert!(self.child.is_none(), "still running");
         self.spawn();
+        self.wait_ready();
     }
 }
 

@@ -4,10 +4,12 @@
 
 mod bad_input;
 mod broker;
+mod cluster;
 mod commits;
 mod console;
 mod dump;
 mod environment;
+mod faults;
 mod groups;
 mod kcat;
 mod kill;
