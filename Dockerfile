@@ -5,8 +5,12 @@
 FROM docker.io/library/rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# Given by the e2e tests only, to build in less time; without it the release profile's own value holds.
+# Given by the e2e tests only, to build in less time; without them the release profile's own values hold.
 ARG CARGO_PROFILE_RELEASE_LTO
+ARG CARGO_PROFILE_RELEASE_OPT_LEVEL
+ARG CARGO_PROFILE_RELEASE_CODEGEN_UNITS
+ARG CARGO_PROFILE_RELEASE_DEBUG
+ARG CARGO_INCREMENTAL
 # Cargo compares times, and the cache may hold a newer build of older or other sources (two clones, an edit during a build):
 # without the touch their programs would end up in the image.
 # Cargo's downloads and the compiled dependencies outlive a change of the sources. The programs are copied out, because

@@ -234,9 +234,11 @@ impl Node {
         let checkpoints = found.checkpoints.clone();
         health.done(measure::DIRECTORIES);
         state.store(BrokerState::Recovering as u8, Relaxed);
+        let view = view(&config, &identity, &engine, &plan, &state, &health, began);
+        let admin = control.serve_admin(config.control.admin, view).await?;
         // Before the logs: how a log is judged depends on the properties that its topic has.
         let quorum = control
-            .join_quorum(&config, &disk, &identity, switches.answer_before_sync)
+            .join_quorum(&config, &disk, &identity, &health, switches.answer_before_sync)
             .await?;
         measure::add_quorum(&metrics, &quorum, identity.node);
         measure::watch_failures(&health, &quorum);
@@ -263,8 +265,6 @@ impl Node {
         control
             .register(&config, &disk, &identity, &quorum, &bound)
             .await?;
-        let view = view(&config, &identity, &engine, &plan, &state, &health, began);
-        let admin = control.serve_admin(config.control.admin, view, &quorum).await?;
         cores.tell_all(|| Command::Accept);
         control.unfenced().await;
         for (name, address) in &bound.clients {
@@ -368,6 +368,7 @@ fn view(
         min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
         state: Box::new(move || state_of(state.load(Relaxed))),
         not_ready: Box::new(move || health.not_ready()),
+        metadata_lost: Box::new(|| false),
         memory_bytes: Box::new(measure::memory_bytes),
         uptime: Box::new(move || measure::since(began)),
     }

@@ -100,16 +100,20 @@ impl Kcat {
 
     /// Produces one record per line with acks=all; succeeds when each one is acknowledged.
     pub(crate) fn produce(&self, bootstrap: &str, topic: &str, lines: &[String]) -> Result<()> {
+        self.produce_within(bootstrap, topic, lines, 30)
+    }
+
+    /// The same with another limit, in seconds.
+    pub(crate) fn produce_within(
+        &self,
+        bootstrap: &str,
+        topic: &str,
+        lines: &[String],
+        limit: u64,
+    ) -> Result<()> {
+        let timeout = format!("message.timeout.ms={}", limit * 1000);
         let arguments = [
-            "-b",
-            bootstrap,
-            "-P",
-            "-t",
-            topic,
-            "-X",
-            "acks=all",
-            "-X",
-            "message.timeout.ms=30000",
+            "-b", bootstrap, "-P", "-t", topic, "-X", "acks=all", "-X", &timeout,
         ];
         output_with_input(
             &mut self.command(&arguments),
@@ -162,7 +166,8 @@ fn records(text: &str) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-fn record(line: &str) -> Result<Record> {
+/// A line of `partition offset value`.
+pub(crate) fn record(line: &str) -> Result<Record> {
     let mut parts = line.splitn(3, ' ');
     let (Some(partition), Some(offset), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
         bail!("kcat printed {line:?}, not a record");

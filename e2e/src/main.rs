@@ -7,6 +7,7 @@ mod audit;
 mod cluster;
 mod kafka;
 mod kubectl;
+mod load;
 mod operator;
 mod report;
 mod stories;
@@ -46,7 +47,8 @@ fn main() -> ExitCode {
 /// Runs the named stories, or all; false if one failed.
 fn run(names: &[String]) -> Result<bool> {
     let chosen = choose(names)?;
-    let cluster = timed("cluster", Cluster::start)?;
+    let nodes = chosen.iter().map(|story| story.nodes).max().unwrap_or(1);
+    let cluster = timed("cluster", || Cluster::start(nodes))?;
     let installed = Cell::new(false);
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for story in chosen {

@@ -58,6 +58,8 @@ pub struct BrokerFacts {
     pub offline_partitions: i64,
     /// Changes with every process start.
     pub incarnation: String,
+    /// No voter knows the cluster, which was formed.
+    pub metadata_lost: bool,
     /// How it sees the cluster; nothing while it has no view.
     pub view: Option<View>,
 }
@@ -73,6 +75,8 @@ pub struct View {
     pub registered: Vec<i32>,
     /// Partitions that lack an in-sync replica.
     pub under_replicated: i64,
+    /// Who votes in the metadata quorum.
+    pub voters: Vec<i32>,
 }
 
 /// May a broker stop?
@@ -169,6 +173,7 @@ impl Broker {
                 .collect(),
             offline_partitions: offline,
             incarnation: broker.incarnation_id,
+            metadata_lost: broker.metadata_lost,
             view: cluster.map(|answer| View {
                 controller: Some(answer.controller_id).filter(|id| *id >= 0),
                 serving: answer
@@ -179,6 +184,7 @@ impl Broker {
                     .collect(),
                 registered: answer.brokers.iter().map(|one| one.node_id).collect(),
                 under_replicated: answer.under_replicated_partitions,
+                voters: answer.voters,
             }),
         })
     }

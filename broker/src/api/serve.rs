@@ -118,8 +118,9 @@ const SMALL: usize = 1 << 20;
 async fn decode<R: Request>(ctx: &Ctx, order: Order, body: Decoder) -> Result<(R, Option<Permit>), String> {
     let read = || {
         let mut body = body.clone();
+        // Bytes behind the message are let go of, as Kafka does: librdkafka 2.11 sends three with each Metadata request for
+        // all topics.
         let request = R::decode(&mut body, ctx.version())
-            .and_then(|request| body.finish().map(|()| request))
             .map_err(|error| format!("its body cannot be decoded: {error}"))?;
         Ok::<_, String>((request, body.decoded_bytes()))
     };

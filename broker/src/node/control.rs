@@ -2,15 +2,18 @@
 //! addresses, and the admin service.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use protocol::NodeId;
 
+use super::measure::QUORUM;
 use super::{Bound, Identity, StartError, failed};
 use crate::config::{ClusterOptions, Config};
 use crate::http;
 use crate::metadata::{Address, Defaults, Endpoint, Registration};
+use crate::quorum::joining::Standing;
 use crate::quorum::liveness::{self, Heartbeats};
 use crate::quorum::{self, Handle, Quorum, admin, advertised};
 use crate::rt::control::http::Server;
@@ -24,6 +27,9 @@ pub(super) struct ControlPlane {
     http: Option<Server>,
     quorum: Option<Quorum>,
     admin: Option<Server>,
+    /// The quorum for the admin service, which is there before it.
+    joined: Arc<OnceLock<Handle>>,
+    metadata_lost: Arc<AtomicBool>,
     following: Option<ControlTask<()>>,
     heartbeats: Option<Heartbeats>,
 }
@@ -36,6 +42,8 @@ impl ControlPlane {
             http: None,
             quorum: None,
             admin: None,
+            joined: Arc::default(),
+            metadata_lost: Arc::default(),
             following: None,
             heartbeats: None,
         }
@@ -61,8 +69,10 @@ impl ControlPlane {
         config: &Config,
         disk: &Disk,
         identity: &Identity,
+        health: &http::Health,
         answer_before_sync: bool,
     ) -> Result<Handle, StartError> {
+        let (health, metadata_lost) = (health.clone(), self.metadata_lost.clone());
         let options = quorum::Options {
             disk: disk.clone(),
             dir: config.storage.log_dirs[0].join(quorum::DIRECTORY),
@@ -71,6 +81,16 @@ impl ControlPlane {
             directory_id: identity.directory_id,
             may_form: identity.may_form && !config.cluster.as_ref().is_some_and(|cluster| cluster.formed),
             seat: config.cluster.as_ref().map(seat),
+            told: Arc::new(move |standing| {
+                metadata_lost.store(*standing == Standing::MetadataLost, Relaxed);
+                let words = match standing {
+                    Standing::Waits(words) => words,
+                    Standing::MetadataLost => {
+                        "no voter knows the cluster, which was formed: all metadata is lost"
+                    }
+                };
+                health.progress(QUORUM, words);
+            }),
             defaults: Defaults {
                 partitions: config.topics.num_partitions,
                 replication_factor: config.topics.default_replication_factor,
@@ -83,6 +103,8 @@ impl ControlPlane {
         let started = quorum::start(self.control.clone(), options).await;
         let quorum = started.map_err(failed("open the metadata log"))?;
         let handle = quorum.handle().clone();
+        self.metadata_lost.store(false, Relaxed);
+        self.joined.get_or_init(|| handle.clone());
         self.quorum = Some(quorum);
         Ok(handle)
     }
@@ -151,14 +173,15 @@ impl ControlPlane {
         }
     }
 
-    /// Opens the admin service; returns where it listens.
+    /// Opens the admin service, before there is a quorum; returns where it listens.
     pub(super) async fn serve_admin(
         &mut self,
         address: SocketAddr,
-        view: admin::BrokerView,
-        quorum: &Handle,
+        mut view: admin::BrokerView,
     ) -> Result<SocketAddr, StartError> {
-        let server = admin::serve(&self.control, address, view, quorum.clone()).await;
+        let lost = self.metadata_lost.clone();
+        view.metadata_lost = Box::new(move || lost.load(Relaxed));
+        let server = admin::serve(&self.control, address, view, self.joined.clone()).await;
         let server =
             server.map_err(|error| failed("open the admin service")(format!("{address}: {error}")))?;
         let address = server.address;

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::admin::v1;
@@ -48,6 +48,8 @@ pub struct BrokerView {
     pub state: Ask<BrokerState>,
     /// Steps of the start that are not done, in words.
     pub not_ready: Ask<Vec<String>>,
+    /// See `metadata_lost` in the contract.
+    pub metadata_lost: Ask<bool>,
     pub memory_bytes: Ask<u64>,
     pub uptime: Ask<Duration>,
 }
@@ -61,12 +63,13 @@ pub enum BrokerState {
     Stopping,
 }
 
-/// Binds the address and serves. An address that stays in use is an error after two seconds.
+/// Binds the address and serves, what needs the quorum from when there is one. An address that stays in use is an error
+/// after two seconds.
 pub async fn serve(
     control: &ControlHandle,
     address: SocketAddr,
     view: BrokerView,
-    quorum: Handle,
+    quorum: Arc<OnceLock<Handle>>,
 ) -> io::Result<Server> {
     let listener = Listener::bind(address).await?;
     let service = v1::admin_server::AdminServer::new(Service { view, quorum });
@@ -75,7 +78,7 @@ pub async fn serve(
 
 struct Service {
     view: BrokerView,
-    quorum: Handle,
+    quorum: Arc<OnceLock<Handle>>,
 }
 
 impl Service {
@@ -95,19 +98,20 @@ impl Service {
         )))
     }
 
-    fn stopping(&self) -> metadata::Stopping {
-        metadata::stopping(
-            &self.quorum.image(),
-            self.view.node,
-            self.view.min_insync_replicas,
-        )
+    fn quorum(&self) -> Result<&Handle, Status> {
+        self.quorum
+            .get()
+            .ok_or_else(|| Status::unavailable("this broker is not in the metadata quorum yet"))
+    }
+
+    fn stopping(&self, quorum: &Handle) -> metadata::Stopping {
+        metadata::stopping(&quorum.image(), self.view.node, self.view.min_insync_replicas)
     }
 
     fn own_listeners(&self) -> Vec<Endpoint> {
-        let image = self.quorum.image();
+        let image = self.quorum.get().map(Handle::image);
         image
-            .broker(self.view.node)
-            .map(|broker| broker.listeners.clone())
+            .and_then(|image| Some(image.broker(self.view.node)?.listeners.clone()))
             .unwrap_or_default()
     }
 }
@@ -131,7 +135,8 @@ impl v1::admin_server::Admin for Service {
     ) -> Result<Response<v1::DescribeBrokerResponse>, Status> {
         self.check(request.get_ref().target.as_ref())?;
         let view = &self.view;
-        let held = self.stopping();
+        let held = self.quorum.get().map(|quorum| self.stopping(quorum));
+        let held = held.unwrap_or_default();
         Ok(Response::new(v1::DescribeBrokerResponse {
             engine: view.engine.into(),
             engine_reason: view.engine_reason.clone(),
@@ -148,6 +153,7 @@ impl v1::admin_server::Admin for Service {
             uptime_ms: (view.uptime)().as_millis() as i64,
             version: VERSION.into(),
             incarnation_id: uuid_text(&view.incarnation_id),
+            metadata_lost: (view.metadata_lost)(),
         }))
     }
 
@@ -156,7 +162,8 @@ impl v1::admin_server::Admin for Service {
         request: Request<v1::DescribeClusterRequest>,
     ) -> Result<Response<v1::DescribeClusterResponse>, Status> {
         self.check(request.get_ref().target.as_ref())?;
-        let image = self.quorum.image();
+        let quorum = self.quorum()?;
+        let image = quorum.image();
         let partitions = || image.topics.values().flat_map(|topic| topic.partitions.iter());
         let brokers = image.brokers.values().map(|broker| v1::ClusterBroker {
             node_id: broker.node.0,
@@ -179,6 +186,7 @@ impl v1::admin_server::Admin for Service {
                 .filter(|partition| partition.isr.len() < partition.replicas.len())
                 .count() as i64,
             metadata_offset: image.offset as i64,
+            voters: quorum.state().voters.iter().map(|voter| voter.node).collect(),
         }))
     }
 
@@ -193,7 +201,7 @@ impl v1::admin_server::Admin for Service {
             .into_iter()
             .map(own_endpoint)
             .collect::<Result<Vec<_>, _>>()?;
-        let updated = advertised::set(&self.quorum, self.view.node, listeners)
+        let updated = advertised::set(self.quorum()?, self.view.node, listeners)
             .await
             .map_err(status)?;
         Ok(Response::new(v1::SetAdvertisedListenersResponse {
@@ -213,7 +221,8 @@ impl v1::admin_server::Admin for Service {
             set: request.set.into_iter().collect::<BTreeMap<_, _>>(),
             unset: request.unset,
         };
-        match self.quorum.request(change, ANSWER_WITHIN).await.map_err(status)? {
+        let quorum = self.quorum()?;
+        match quorum.request(change, ANSWER_WITHIN).await.map_err(status)? {
             Reply::SetDynamicConfigs(Ok(updated)) => Ok(Response::new(v1::SetDynamicConfigsResponse {
                 configs: updated.value.into_iter().collect(),
                 changed: updated.changed,
@@ -231,7 +240,7 @@ impl v1::admin_server::Admin for Service {
         request: Request<v1::CanStopRequest>,
     ) -> Result<Response<v1::CanStopResponse>, Status> {
         self.check(request.get_ref().target.as_ref())?;
-        let stopping = self.stopping();
+        let stopping = self.stopping(self.quorum()?);
         let mut notes = Vec::new();
         if stopping.only_here > 0 {
             notes.push(format!(

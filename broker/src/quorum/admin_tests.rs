@@ -1,6 +1,7 @@
 //! Scenarios of the admin service over a real port, with the client the operator uses, and of the watched file.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::admin::v1;
@@ -30,6 +31,7 @@ fn view() -> BrokerView {
         min_insync_replicas: 1,
         state: Box::new(|| BrokerState::Running),
         not_ready: Box::new(|| vec!["listeners".into()]),
+        metadata_lost: Box::new(|| false),
         memory_bytes: Box::new(|| 42),
         uptime: Box::new(|| Duration::from_millis(1500)),
     }
@@ -49,9 +51,14 @@ impl Served {
         let world = World::start(options(dir.path()));
         let (control, quorum) = (world.control.handle(), world.handle());
         let (server, client) = world.control.block_on(async {
-            let server = serve(&control, "127.0.0.1:0".parse().unwrap(), view(), quorum)
-                .await
-                .unwrap();
+            let server = serve(
+                &control,
+                "127.0.0.1:0".parse().unwrap(),
+                view(),
+                Arc::new(quorum.into()),
+            )
+            .await
+            .unwrap();
             let client = Client::connect(format!("http://{}", server.address))
                 .await
                 .unwrap();
@@ -284,7 +291,7 @@ fn a_port_in_use_is_an_error_at_once() {
     let error = served
         .world
         .control
-        .block_on(async { serve(&control, address, view(), quorum).await });
+        .block_on(async { serve(&control, address, view(), Arc::new(quorum.into())).await });
     assert_eq!(
         error.err().map(|error| error.kind()),
         Some(std::io::ErrorKind::AddrInUse)

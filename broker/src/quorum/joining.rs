@@ -13,6 +13,7 @@
 //! without a vote, and cannot help to form the cluster a second time as long as one other voter remembers it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::admin::control as pb;
@@ -66,8 +67,29 @@ fn next(seat: &Seat, here: Voter, may_form: bool, round: &Round) -> Next {
     }
 }
 
+/// Told in each round of asking how a broker stands that is not in the quorum yet. From the control plane's threads.
+pub type Told = Arc<dyn Fn(&Standing) + Send + Sync>;
+
+/// How a broker stands that is not in the quorum yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The words are for a person.
+    Waits(String),
+    /// The cluster was formed, and every voter says that it knows of none: only a person can help.
+    MetadataLost,
+}
+
+fn standing(next: &Next, may_form: bool, round: &Round) -> Standing {
+    let nobody_knows = *next == Next::Wait && !round.formed && !may_form;
+    match round.silent.is_empty() {
+        true if nobody_knows => Standing::MetadataLost,
+        true => Standing::Waits("the other voters are there".into()),
+        false => Standing::Waits(format!("no answer from {}", round.silent.join("; "))),
+    }
+}
+
 /// Runs until this broker is a member of the quorum. For brokers whose metadata log is empty or does not name them.
-pub(super) async fn enter(members: Members, seat: Seat, may_form: bool) {
+pub(super) async fn enter(members: Members, seat: Seat, may_form: bool, told: Told) {
     let here = members.peers.here();
     for round in 0_u32.. {
         if members.knows(here) {
@@ -76,6 +98,7 @@ pub(super) async fn enter(members: Members, seat: Seat, may_form: bool) {
         }
         let heard = ask_all(&members, &seat).await;
         let next = next(&seat, here, may_form, &heard);
+        told(&standing(&next, may_form, &heard));
         if round % SAY_EVERY == SAY_EVERY - 1 {
             let silent = heard.silent.join("; ");
             match next {
@@ -241,6 +264,22 @@ mod tests {
         assert_eq!(next(&seat(), voter(0, 9), true, &round), Next::Join);
         round.knows_me = true;
         assert_eq!(next(&seat(), voter(0, 1), true, &round), Next::Wait);
+    }
+
+    #[test]
+    fn metadata_is_lost_once_all_voters_say_so() {
+        let stands = |may_form, round: &Round| {
+            let next = next(&seat(), voter(0, 1), may_form, round);
+            standing(&next, may_form, round)
+        };
+        assert_eq!(stands(false, &fresh(&[0, 1, 2])), Standing::MetadataLost);
+        let mut round = fresh(&[0, 1]);
+        round.silent.push("broker-2: nobody listens".into());
+        assert!(matches!(stands(false, &round), Standing::Waits(words) if words.contains("broker-2")));
+        let mut round = fresh(&[0, 1]);
+        round.formed = true;
+        assert!(matches!(stands(false, &round), Standing::Waits(_)));
+        assert!(matches!(stands(true, &fresh(&[0, 1])), Standing::Waits(_)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod advertised;
 mod electing;
 mod forward;
 mod handle;
-mod joining;
+pub mod joining;
 mod leading;
 pub mod liveness;
 mod log_files;
@@ -105,6 +105,8 @@ pub struct Options {
     pub defaults: Defaults,
     /// Where the others are; none for a broker that is its whole cluster.
     pub seat: Option<Seat>,
+    /// Told how it stands while this broker is not in the quorum yet.
+    pub told: joining::Told,
     /// Tests only: answer before the sync, so that a test can show it would notice.
     pub answer_before_sync: bool,
 }
@@ -337,7 +339,8 @@ impl Quorum {
             self.server = Some(server);
         }
         self.place = Some((seat.advertised.clone(), seat.wants_vote));
-        joining::enter(self.members.clone(), seat, options.may_form && began_empty).await;
+        let may_form = options.may_form && began_empty;
+        joining::enter(self.members.clone(), seat, may_form, options.told.clone()).await;
         if self.members.roll().voters() == BTreeSet::from([self.members.peers.here()]) {
             // Nobody to be polite to: no need to wait for an election timeout. One that fails is begun again by Raft.
             let _ = self.raft.trigger().elect(false).await;

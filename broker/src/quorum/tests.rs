@@ -35,6 +35,7 @@ pub(super) fn options(dir: &Path) -> Options {
         directory_id: [7; 16],
         may_form: true,
         seat: None,
+        told: std::sync::Arc::new(|_| {}),
         defaults: Defaults::default(),
         answer_before_sync: false,
     }

@@ -2,6 +2,7 @@
 
 use protocol::frame::RequestHeader;
 use protocol::messages::api_versions::ApiVersionsRequest;
+use protocol::messages::metadata::MetadataRequest;
 use protocol::messages::produce::ProduceRequest;
 use protocol::{ApiKey, Encoder, ErrorCode, Str};
 
@@ -77,6 +78,26 @@ fn versions_that_are_not_served_are_told_or_refused() {
             client.try_receive::<ProduceRequest>(2, correlation).is_err(),
             "Produce 2 is advertised, not served"
         );
+        broker.stop();
+    });
+}
+
+/// librdkafka 2.11's Metadata request for all topics, byte for byte: its array has room for a number of four bytes and uses
+/// one. Kafka never looks behind a message.
+#[test]
+fn bytes_behind_a_message_are_let_go_of() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = setup.start(dir.path());
+        let mut client = broker.client();
+        client.create_topic("orders", 1, &[]);
+        let mut frame = vec![0, 3, 0, 13, 0, 0, 0, 9, 0, 7];
+        frame.extend(b"rdkafka");
+        frame.extend([0, 0, 0, 0, 0, 0, 0, 0]);
+        client.write(&(frame.len() as u32).to_be_bytes());
+        client.write(&frame);
+        let answer = client.receive::<MetadataRequest>(13, 9);
+        assert_eq!(answer.topics.len(), 1);
         broker.stop();
     });
 }

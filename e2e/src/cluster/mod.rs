@@ -10,7 +10,7 @@ mod own;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::kafka::Kcat;
 use crate::kubectl::Kubectl;
@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
 }
 
 enum Kind {
-    Own(Own),
+    Own(Box<Own>),
     Given,
 }
 
@@ -49,14 +49,21 @@ fn variable(name: &str) -> Result<String> {
 }
 
 impl Cluster {
-    /// The cluster of `KUBECONFIG`, or else a freshly booted one.
-    pub(crate) fn start() -> Result<Cluster> {
+    /// The cluster of `KUBECONFIG`, or else a freshly booted one with so many nodes, if `NODES` does not say otherwise.
+    pub(crate) fn start(nodes: usize) -> Result<Cluster> {
         let (registry, tag) = (variable("REGISTRY")?, variable("TAG")?);
         let given = std::env::var_os("KUBECONFIG").is_some_and(|path| !path.is_empty());
         let kind = if given {
             Kind::Given
         } else {
-            Kind::Own(Own::boot()?)
+            let nodes = match std::env::var("NODES").unwrap_or_default().as_str() {
+                "" => nodes,
+                "1" => 1,
+                "2" => 2,
+                "3" => 3,
+                other => bail!("NODES={other}: a cluster of our own has 1 to 3 nodes"),
+            };
+            Kind::Own(Box::new(Own::boot(nodes)?))
         };
         let client = match kind {
             Kind::Own(_) => "localhost/client:1".to_owned(),

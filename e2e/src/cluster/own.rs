@@ -8,7 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::config;
 use super::keys::Keys;
@@ -22,24 +22,22 @@ pub(crate) struct Own {
     keys: Keys,
     _control_plane: Machine,
     nodes: Vec<Machine>,
+    /// Files with the images that every node has: the pods' first container, and those of the stories.
+    archives: Vec<String>,
+    made: Made,
 }
 
 impl Own {
-    pub(super) fn boot() -> Result<Own> {
+    /// With so many nodes.
+    pub(super) fn boot(count: usize) -> Result<Own> {
         let run_dir = PathBuf::from(super::variable("MILLRACE_E2E_DIR")?);
         fs::create_dir_all(&run_dir).with_context(|| format!("make {}", run_dir.display()))?;
         // Links in the path would not match what the kernel shows of mounts and programs.
         let run_dir = fs::canonicalize(&run_dir)?;
-        let archives: Vec<String> = super::variable("MILLRACE_E2E_ARCHIVES")?
+        let mut archives: Vec<String> = super::variable("MILLRACE_E2E_ARCHIVES")?
             .split_whitespace()
             .map(str::to_owned)
             .collect();
-        let count = match std::env::var("NODES").unwrap_or_default().as_str() {
-            "" | "1" => 1,
-            "2" => 2,
-            "3" => 3,
-            other => bail!("NODES={other}: a cluster of our own has 1 to 3 nodes"),
-        };
         let keys = Keys::make(&run_dir.join("pki"), count)?;
         let made = Made(run_dir.join("made"));
         made.touch()?;
@@ -51,22 +49,20 @@ impl Own {
         let nodes = (1..=count)
             .map(|node| Machine::start(&format!("n{node}"), &run_dir, &pause))
             .collect::<Result<Vec<_>>>()?;
+        archives.insert(0, pause_archive(&run_dir, &pause)?);
         let own = Own {
             run_dir,
             keys,
             _control_plane: control_plane,
             nodes,
+            archives,
+            made,
         };
 
         own.start_api_server()?;
         // While the API server comes up, the nodes get their container runtimes and images.
-        let pause_archive = own.pause_archive(&pause)?;
         for (index, node) in own.nodes.iter().enumerate() {
-            prepare_node(node, index + 1, &made)?;
-            node.daemon(
-                "containerd",
-                &config::words(&format!("-c {}", file(node.dir(), "containerd.toml"))),
-            )?;
+            own.start_containerd(node, index + 1)?;
         }
         let kubectl = Kubectl::new(own.kubectl_words(), "default");
         wait::until("the API server", seconds(60), || {
@@ -80,10 +76,7 @@ impl Own {
         })?;
         own.start_controllers()?;
         for (index, node) in own.nodes.iter().enumerate() {
-            wait::until("containerd", seconds(30), || node.run("ctr", &["version"]))?;
-            for archive in [&pause_archive].into_iter().chain(&archives) {
-                node.run("ctr", &["-n", "k8s.io", "images", "import", archive])?;
-            }
+            own.import_images(node)?;
             own.start_node(node, index + 1)?;
         }
         kubectl.apply(config::STORAGE_CLASS)?;
@@ -107,6 +100,29 @@ impl Own {
             .iter()
             .find(|node| node.name == name)
             .with_context(|| format!("there is no node {name}"))
+    }
+
+    pub(crate) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Pulls the plug of a node. The control plane learns of it by its silence.
+    pub(crate) fn power_off(&self, name: &str) -> Result<()> {
+        self.node(name)?.power_off()
+    }
+
+    /// Gives it power again: the same folders, and everything in it is started anew.
+    pub(crate) fn power_on(&self, name: &str) -> Result<()> {
+        let number = 1 + self
+            .nodes
+            .iter()
+            .position(|node| node.name == name)
+            .with_context(|| format!("there is no node {name}"))?;
+        let node = self.node(name)?;
+        node.power_on()?;
+        self.start_containerd(node, number)?;
+        self.import_images(node)?;
+        self.start_node(node, number)
     }
 
     /// Puts a seccomp profile where the kubelets of all nodes look for `localhostProfile: <name>`.
@@ -189,24 +205,38 @@ impl Own {
         node.daemon("kube-proxy", &config::words(&format!("--config={proxy}")))
     }
 
-    /// The image of every pod's first container: one static program.
-    fn pause_archive(&self, pause: &Path) -> Result<String> {
-        let dir = self.run_dir.join("pause");
-        fs::create_dir_all(dir.join("root"))?;
-        fs::copy(pause, dir.join("root/pause"))?;
-        let script = r#"set -e; cd "$1"
+    fn start_containerd(&self, node: &Machine, number: usize) -> Result<()> {
+        prepare_node(node, number, &self.made)?;
+        let settings = file(node.dir(), "containerd.toml");
+        node.daemon("containerd", &config::words(&format!("-c {settings}")))
+    }
+
+    fn import_images(&self, node: &Machine) -> Result<()> {
+        wait::until("containerd", seconds(30), || node.run("ctr", &["version"]))?;
+        for archive in &self.archives {
+            node.run("ctr", &["-n", "k8s.io", "images", "import", archive])?;
+        }
+        Ok(())
+    }
+}
+
+/// The image of every pod's first container: one static program.
+fn pause_archive(run_dir: &Path, pause: &Path) -> Result<String> {
+    let dir = run_dir.join("pause");
+    fs::create_dir_all(dir.join("root"))?;
+    fs::copy(pause, dir.join("root/pause"))?;
+    let script = r#"set -e; cd "$1"
             tar --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -C root -cf layer.tar .
             id=$(sha256sum layer.tar | cut -d' ' -f1)
             machine=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
             echo "{\"architecture\":\"$machine\",\"os\":\"linux\",\"config\":{\"Entrypoint\":[\"/pause\"]},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:$id\"]}}" >config.json
             echo '[{"Config":"config.json","RepoTags":["localhost/pause:1"],"Layers":["layer.tar"]}]' >manifest.json
             tar -cf pause.tar manifest.json config.json layer.tar"#;
-        output_of(
-            Command::new("bash").args(["-c", script, "bash"]).arg(&dir),
-            "make the pause image",
-        )?;
-        Ok(file(&dir, "pause.tar"))
-    }
+    output_of(
+        Command::new("bash").args(["-c", script, "bash"]).arg(&dir),
+        "make the pause image",
+    )?;
+    Ok(file(&dir, "pause.tar"))
 }
 
 /// Mounts, kernel settings and cgroups of a node, before its container runtime starts.

@@ -20,12 +20,22 @@ apiVersion: millrace.dev/v1alpha1
 kind: KafkaCluster
 metadata: {name: first}
 spec:
-  replicas: 1
+  replicas: $REPLICAS
   listeners:
   - {name: plain, port: 9092, type: internal}
   - {name: outside, port: 9094, type: nodeport}
   storage: {type: persistent-claim, size: 1Gi}
 ";
+
+/// The cluster with so many brokers.
+pub(super) fn manifest(replicas: usize) -> String {
+    MANIFEST.replace("$REPLICAS", &replicas.to_string())
+}
+
+/// The pod of a broker.
+pub(super) fn pod(node_id: usize) -> String {
+    format!("{CLUSTER}-kafka-{node_id}")
+}
 
 /// A topic manifest with a few lines of its own spec.
 pub(super) fn topic(name: &str, spec: &str) -> String {
@@ -45,9 +55,15 @@ pub(super) struct Given {
 impl Given {
     /// Applies the cluster together with further manifests, and waits until the cluster is Ready.
     pub(super) fn cluster(env: &Env<'_>, more: &str) -> Result<Given> {
+        Given::brokers(env, 1, more)
+    }
+
+    /// The same of several brokers.
+    pub(super) fn brokers(env: &Env<'_>, replicas: usize, more: &str) -> Result<Given> {
         let applied = Instant::now();
         // Topics before their cluster, on purpose: the order must not matter.
-        env.kubectl.apply(&format!("{more}\n---\n{MANIFEST}"))?;
+        env.kubectl
+            .apply(&format!("{more}\n---\n{}", manifest(replicas)))?;
         let cluster = env
             .kubectl
             .wait_condition("kafkacluster", CLUSTER, "Ready", "True", seconds(120))?;
@@ -59,6 +75,18 @@ impl Given {
             inside: bootstrap(&cluster, "plain")?,
             outside: bootstrap(&cluster, "outside")?,
         })
+    }
+
+    /// Kafka's cluster id and the node id of the quorum's leader, as a client in the cluster is told. Needs the client's pod.
+    pub(super) fn identity(&self, env: &Env<'_>) -> Result<(String, usize)> {
+        let said = env
+            .kubectl
+            .run(&["exec", "--quiet", "client", "--", "load", "cluster", &self.inside])?;
+        let (id, controller) = said
+            .trim()
+            .split_once(' ')
+            .context("no cluster id and controller")?;
+        Ok((id.to_owned(), controller.parse()?))
     }
 
     pub(super) fn topic_ready(env: &Env<'_>, name: &str) -> Result<Value> {

@@ -3,6 +3,7 @@
 //! Owns what surrounds a story: a namespace of its own, the report when it fails, and taking the namespace away.
 
 mod bare_pod;
+mod broker_loss;
 mod cluster_changes;
 mod crd_rules;
 mod examples;
@@ -10,9 +11,13 @@ mod first_cluster;
 mod given;
 mod io_uring;
 mod lease;
+mod one_to_three;
 mod pod_loss;
 mod quiet;
+mod quorum_loss;
 mod rights;
+mod roll;
+mod three_brokers;
 mod topic_lifecycle;
 
 use std::cell::Cell;
@@ -33,6 +38,8 @@ pub(crate) struct Story {
     operator: bool,
     /// Whether it needs nodes and files that only a cluster of our own lets us reach.
     own_cluster: bool,
+    /// How many nodes a cluster of our own must have for it.
+    pub(crate) nodes: usize,
     /// Whether it looks at what all the others did.
     after_all: bool,
     /// The Pod Security Standard that its namespace enforces.
@@ -46,6 +53,7 @@ const fn story(name: &'static str, about: &'static str, tell: fn(&Env<'_>) -> Re
         about,
         operator: true,
         own_cluster: false,
+        nodes: 1,
         after_all: false,
         pod_security: "restricted",
         tell,
@@ -60,6 +68,13 @@ impl Story {
 
     const fn without_operator(mut self) -> Story {
         self.operator = false;
+        self
+    }
+
+    /// On a cluster of our own with so many nodes.
+    const fn on_nodes(mut self, nodes: usize) -> Story {
+        self.own_cluster = true;
+        self.nodes = nodes;
         self
     }
 
@@ -108,6 +123,35 @@ pub(crate) const STORIES: &[Story] = &[
     )
     .on_own_cluster(),
     story(
+        "three_brokers",
+        "three brokers form one cluster, once; one may go at a time, and not ready means not ready",
+        three_brokers::tell,
+    )
+    .on_own_cluster(),
+    story(
+        "roll",
+        "an edit restarts three brokers one by one, and no client notices",
+        roll::tell,
+    ),
+    story(
+        "broker_loss",
+        "the leader of a partition killed, its pod deleted, more partitions: nothing acknowledged is lost",
+        broker_loss::tell,
+    )
+    .on_own_cluster(),
+    story(
+        "quorum_loss",
+        "two of three machines without power, and later all volumes gone: said at once, healed, never formed anew",
+        quorum_loss::tell,
+    )
+    .on_nodes(3),
+    story(
+        "one_to_three",
+        "one broker becomes three under load, and then survives the loss of the first",
+        one_to_three::tell,
+    )
+    .on_own_cluster(),
+    story(
         "io_uring",
         "used where allowed, done without where forbidden, and said so",
         io_uring::tell,
@@ -151,10 +195,14 @@ pub(crate) fn play(story: &Story, cluster: &Cluster, installed: &Cell<bool>, all
     if story.after_all && !all_passed {
         return Outcome::Skipped("needs all other stories to have passed before it");
     }
-    if story.own_cluster
-        && let Err(reason) = cluster.own()
-    {
-        return Outcome::Skipped(reason);
+    if story.own_cluster {
+        match cluster.own() {
+            Err(reason) => return Outcome::Skipped(reason),
+            Ok(own) if own.nodes() < story.nodes => {
+                return Outcome::Skipped("needs more nodes than NODES says");
+            }
+            Ok(_) => {}
+        }
     }
     let namespace = format!("e2e-{}", story.name.replace('_', "-"));
     let env = Env {
@@ -232,9 +280,16 @@ impl Env<'_> {
 
     /// kcat in a pod of the story's namespace, which is started at the first call.
     pub(crate) fn kcat_inside(&self) -> Result<Kcat> {
+        self.kcat_on("{}")
+    }
+
+    /// The same, on a node with these labels, in YAML.
+    pub(crate) fn kcat_on(&self, labels: &str) -> Result<Kcat> {
         if !self.has_client.replace(true) {
-            self.kubectl
-                .apply(&CLIENT_POD.replace("$IMAGE", &self.images.client))?;
+            let pod = CLIENT_POD
+                .replace("$IMAGE", &self.images.client)
+                .replace("$NODE", labels);
+            self.kubectl.apply(&pod)?;
             self.kubectl
                 .wait_ready("client", seconds(60))
                 .context("the client pod")?;
@@ -253,6 +308,7 @@ metadata: {name: client}
 spec:
   terminationGracePeriodSeconds: 0
   automountServiceAccountToken: false
+  nodeSelector: $NODE
   securityContext: {runAsNonRoot: true, runAsUser: 1000, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: client

@@ -297,6 +297,11 @@ fn all_serve(cluster: &Cluster, observed: &Observed) -> Result<(), String> {
         if let Some(other) = cluster.node_ids().find(|other| !view.serving.contains(other)) {
             return Err(format!("broker {other} does not serve, says broker {node_id}"));
         }
+        if let Some(other) = cluster.node_ids().find(|other| !view.voters.contains(other)) {
+            return Err(format!(
+                "broker {other} has no vote in the metadata quorum yet, says broker {node_id}"
+            ));
+        }
         if view.under_replicated > 0 {
             return Err(format!(
                 "{} partitions lack an in-sync replica, says broker {node_id}",
@@ -336,6 +341,7 @@ mod tests {
                 serving: cluster.node_ids().collect(),
                 registered: cluster.node_ids().collect(),
                 under_replicated: 0,
+                voters: cluster.node_ids().collect(),
             }),
             ..BrokerFacts::default()
         };
@@ -543,6 +549,14 @@ mod tests {
                 None,
             ),
             (
+                "1 is new and does not vote yet",
+                |all| {
+                    restarted(all, 1);
+                    view(all, 2).voters.retain(|id| *id != 1)
+                },
+                None,
+            ),
+            (
                 "1 says nothing",
                 |all| drop(all.brokers.insert(1, Err("nobody answers".into()))),
                 None,
@@ -575,6 +589,34 @@ mod tests {
                     <= 1
             );
         }
+    }
+
+    #[test]
+    fn one_becomes_three_and_the_first_broker_goes_once_the_others_vote() {
+        let (_, _, mut observed, told) = settled(cluster("a").formed());
+        let three = checked(cluster("a").replicas(3).formed());
+        let desired = build(&three, &Whereabouts::default());
+        let first = plan(&three, &desired, &observed, &told);
+        assert_eq!(restart(&first), None);
+        observed = applied(observed, &desired);
+        let waiting = plan(&three, &desired, &observed, &told);
+        assert_eq!((restart(&waiting), waiting.waits.is_some()), (None, true));
+
+        let (_, _, mut grown, _) = settled(cluster("a").replicas(3).formed());
+        grown.pods.get_mut(&0).unwrap().restart_inputs = observed.pods[&0].restart_inputs.clone();
+        let mut joining = grown.clone();
+        for said in joining.brokers.values_mut() {
+            said.as_mut().unwrap().view.as_mut().unwrap().voters = vec![0];
+        }
+        assert_eq!(restart(&plan(&three, &desired, &joining, &told)), None);
+        let restarted = plan(&three, &desired, &grown, &told);
+        let restart = restart(&restarted).unwrap();
+        assert_eq!(restart.node_id, 0);
+        assert!(
+            restart.reasons.iter().all(|reason| !reason.contains("voters")),
+            "{:?}",
+            restart.reasons
+        );
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn status(resource: &KafkaCluster, outcome: &Outcome<'_>, now: Timestamp) ->
 /// A lone broker's cluster is formed with its first start, that of several when all are registered.
 fn formed(replicas: i32, observed: &Observed) -> bool {
     if replicas <= 1 {
-        return observed.brokers.values().any(Result::is_ok);
+        return observed.running().next().is_some();
     }
     let mut views = observed.running().filter_map(|(_, facts)| facts.view.as_ref());
     views.any(|view| (0..replicas).all(|id| view.registered.contains(&id)))
@@ -198,32 +198,36 @@ const LOST: &[&str] = &[QUORUM_LOST, METADATA_LOST];
 /// Of several brokers of a cluster that was formed: is there a majority? A cluster that lost its metadata is never formed
 /// anew by itself; a person has the volumes, or knows that they are gone.
 fn lost(cluster: &Cluster, observed: &Observed) -> Option<Finding> {
-    let serving = observed.running().count();
-    if serving >= cluster.majority() {
+    // Of a cluster that grows, brokers that do not vote yet are not missed.
+    let known = observed
+        .running()
+        .filter_map(|(_, facts)| Some(facts.view.as_ref()?.voters.clone()))
+        .find(|voters| !voters.is_empty());
+    let voters = known.unwrap_or_else(|| cluster.node_ids().collect());
+    let majority = voters.len() / 2 + 1;
+    let serving = observed.running().filter(|(id, _)| voters.contains(id)).count();
+    if serving >= majority {
         return None;
     }
-    let answers: Vec<_> = observed.brokers.values().flatten().collect();
-    let all_answer = answers.len() == usize::try_from(cluster.replicas).unwrap_or(0);
-    let nobody_knows = answers.iter().all(|facts| {
-        facts.state != "Running" && facts.view.as_ref().is_none_or(|view| view.registered.is_empty())
-    });
     let kind = conditions::AVAILABLE;
-    if all_answer && nobody_knows && answers.iter().all(|facts| facts.state != "Recovering") {
+    // One says it when all voters have told it so.
+    let mut answers = observed.brokers.values().flatten();
+    if answers.any(|facts| facts.metadata_lost) {
         let message = format!(
-            "all brokers answer and none knows cluster {}, which was formed: their volumes are empty or others. Restore the metadata log of one broker; it is never formed anew by itself",
+            "no broker knows cluster {}, which was formed: their volumes are empty or others. Restore the metadata log of one broker; it is never formed anew by itself",
             cluster.cluster_id
         );
         return Some(Finding::new(kind, false, METADATA_LOST, message));
     }
-    let silent: Vec<String> = cluster
-        .node_ids()
-        .filter(|id| !observed.running().any(|(running, _)| running == *id))
+    let silent: Vec<String> = voters
+        .iter()
+        .filter(|id| !observed.running().any(|(running, _)| running == **id))
         .map(|id| id.to_string())
         .collect();
     let message = format!(
         "{serving} of {} brokers serve, {} are needed to decide anything; not serving: {}",
-        cluster.replicas,
-        cluster.majority(),
+        voters.len(),
+        majority,
         silent.join(", ")
     );
     Some(Finding::new(kind, false, QUORUM_LOST, message))

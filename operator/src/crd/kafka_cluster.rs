@@ -16,8 +16,6 @@ use std::collections::BTreeMap;
 pub const ODD_BROKERS: &str = "replicas must be 1, 3 or 5: the brokers vote among themselves, and an even number survives no more than the odd one below it";
 /// Said when brokers would be taken away.
 pub const NO_FEWER_BROKERS: &str = "replicas cannot be lowered in this version: nothing moves the records off a broker that goes; set it to what it was";
-/// Said when brokers would be added.
-pub const NO_MORE_BROKERS: &str = "replicas cannot be raised on a cluster that exists in this version: its voters are chosen when it is formed; make a new cluster";
 
 /// Rules above `spec`. Names derived from the cluster's name must fit a Service name (63 characters).
 pub const ROOT_RULES: &[Rule] = &[
@@ -42,11 +40,6 @@ const REPLICAS: &[Rule] = &[
     Rule {
         rule: "self >= oldSelf",
         message: NO_FEWER_BROKERS,
-        field: "",
-    },
-    Rule {
-        rule: "self <= oldSelf",
-        message: NO_MORE_BROKERS,
         field: "",
     },
 ];

@@ -164,6 +164,13 @@ impl Running {
         if cluster == self.cluster {
             return Ok(());
         }
+        if cluster.replicas != self.cluster.replicas {
+            say(&format!(
+                "cluster {} goes on as it was: here it keeps its number of brokers, {}; on Kubernetes it can be raised",
+                self.cluster.name, self.cluster.replicas
+            ));
+            return Ok(());
+        }
         if cluster.listeners != self.cluster.listeners {
             self.stop().await;
             let mut taken = BTreeSet::new();

@@ -82,12 +82,6 @@ pub(super) const CASES: &[Case] = &[
     )
     .after(r#"{"spec": {"replicas": 3}}"#),
     cluster(
-        "replicas cannot be raised on a cluster that exists in this version: its voters are chosen when it is formed; make a new cluster",
-        r#"{"spec": {"replicas": 1}}"#,
-        r#"{"spec": {"replicas": 3}}"#,
-    )
-    .after(r#"{"spec": {"replicas": 1}}"#),
-    cluster(
         "two listeners have the same port; give each its own",
         r#"{"spec": {"listeners": [{"name": "a", "port": 9092, "type": "internal"}, {"name": "b", "port": 9093, "type": "nodeport"}]}}"#,
         r#"{"spec": {"listeners": [{"name": "a", "port": 9092, "type": "internal"}, {"name": "b", "port": 9092, "type": "nodeport"}]}}"#,

@@ -45,15 +45,13 @@ pub fn network_policy(cluster: &Cluster) -> Object {
             ],
         }),
     ];
-    if cluster.is_quorum() {
-        ingress.push(json!({
-            "ports": [
-                {"port": CONTROL_PORT, "protocol": "TCP"},
-                {"port": REPLICATION_PORT, "protocol": "TCP"},
-            ],
-            "from": [{"podSelector": {"matchLabels": labels::selector(&cluster.name)}}],
-        }));
-    }
+    ingress.push(json!({
+        "ports": [
+            {"port": CONTROL_PORT, "protocol": "TCP"},
+            {"port": REPLICATION_PORT, "protocol": "TCP"},
+        ],
+        "from": [{"podSelector": {"matchLabels": labels::selector(&cluster.name)}}],
+    }));
     Object {
         kind: Kind::NetworkPolicy,
         body: json!({

@@ -19,16 +19,20 @@ pub struct Places {
     pub http: String,
     /// `advertised.listeners.file`.
     pub advertised_file: Option<String>,
-    /// `control.listener`; opened where there are several brokers.
+    /// `control.listener`.
     pub control: String,
     /// `replication.listener`; the same.
     pub replication: String,
-    /// host:port of each broker's control listener, by node id.
+    /// host:port of each broker's control listener, by node id. Empty: a lone broker that nobody can join.
     pub voters: BTreeMap<i32, String>,
 }
 
-/// Changes from one start to the next without being a reason for it: a running member knows its cluster.
+/// An empty metadata log is a lost one.
 pub const FORMED: &str = "cluster.formed";
+/// Changes from one start to the next without being a reason for it: a running member knows its cluster.
+pub const FOR_THE_NEXT_START: &[&str] = &[FORMED, VOTERS];
+/// Who forms the cluster; who comes later finds a member by it.
+const VOTERS: &str = "controller.quorum.voters";
 
 /// All properties of the file, by name.
 pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String> {
@@ -58,14 +62,18 @@ pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String
     if cluster.is_quorum() {
         // Two of three: one broker may be lost or restarted, and an acknowledged record is still on two disks.
         set("min.insync.replicas", "2".to_owned());
-        let voters = places.voters.iter().map(|(id, at)| format!("{id}@{at}"));
-        set("controller.quorum.voters", voters.collect::<Vec<_>>().join(","));
-        set("control.listener", places.control.clone());
-        // Advertised with the host of the control listener, as the voters name it.
-        set("replication.listener", places.replication.clone());
         if cluster.formed {
             set(FORMED, "true".to_owned());
         }
+    }
+    if !places.voters.is_empty() {
+        let voters = places.voters.iter().map(|(id, at)| format!("{id}@{at}"));
+        set(VOTERS, voters.collect::<Vec<_>>().join(","));
+        // Who is new, or lost its disk, gets its vote when it knows everything.
+        set("controller.quorum.auto.join.enable", "true".to_owned());
+        set("control.listener", places.control.clone());
+        // Advertised with the host of the control listener, as the voters name it.
+        set("replication.listener", places.replication.clone());
     }
     if let Some(limit) = shard_memory(cluster) {
         set("memory.limit.bytes", limit.to_string());
@@ -184,14 +192,27 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_broker_has_no_port_for_others() {
-        let all = properties(&checked(cluster("a").formed()), &places());
+    fn a_lone_broker_can_be_joined_where_it_has_a_place_for_it() {
+        let joined = Places {
+            voters: BTreeMap::from([(0, "a-0:9088".into())]),
+            ..places()
+        };
+        let all = properties(&checked(cluster("a").formed()), &joined);
+        assert_eq!(all["controller.quorum.voters"], "0@a-0:9088");
+        assert_eq!(all["control.listener"], "0.0.0.0:9088");
+        // What it lost would be lost for ever, so it starts again with an empty disk.
+        for name in ["min.insync.replicas", FORMED] {
+            assert!(!all.contains_key(name), "{name}");
+        }
+        let alone = Places {
+            voters: BTreeMap::new(),
+            ..places()
+        };
+        let all = properties(&checked(cluster("a").formed()), &alone);
         for name in [
             "controller.quorum.voters",
             "control.listener",
             "replication.listener",
-            "min.insync.replicas",
-            FORMED,
         ] {
             assert!(!all.contains_key(name), "{name}");
         }

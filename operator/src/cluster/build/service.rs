@@ -26,10 +26,8 @@ fn port(listener: &Listener) -> Value {
 fn headless(cluster: &Cluster) -> Object {
     let name = cluster.headless_name();
     let mut ports: Vec<Value> = cluster.listeners.iter().map(port).collect();
-    if cluster.is_quorum() {
-        for (name, number) in [("control", CONTROL_PORT), ("replication", REPLICATION_PORT)] {
-            ports.push(json!({"name": name, "port": number, "targetPort": number, "protocol": "TCP"}));
-        }
+    for (name, number) in [("control", CONTROL_PORT), ("replication", REPLICATION_PORT)] {
+        ports.push(json!({"name": name, "port": number, "targetPort": number, "protocol": "TCP"}));
     }
     Object {
         kind: Kind::Service,

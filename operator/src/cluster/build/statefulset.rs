@@ -4,16 +4,16 @@
 //! template serves all brokers without a shell. The StatefulSet never restarts a pod by itself (`OnDelete`): the operator
 //! does, when the broker may stop, and says why.
 
-use super::properties::FORMED;
+use super::properties::FOR_THE_NEXT_START;
 use super::{Kind, Object, config_map, labels};
 use crate::cluster::model::Cluster;
 use crate::crd::kafka_cluster::{SeccompKind, StorageKind};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
-/// Where brokers talk about metadata; open where there are several.
+/// Where brokers talk about metadata; also of a lone one, which others may join.
 pub const CONTROL_PORT: u16 = 9088;
-/// Where followers fetch; open where there are several brokers.
+/// Where followers fetch.
 pub const REPLICATION_PORT: u16 = 9089;
 /// The admin service. Listeners start at 9092.
 pub const ADMIN_PORT: u16 = 9090;
@@ -45,8 +45,8 @@ pub fn restart_inputs(cluster: &Cluster) -> BTreeMap<String, String> {
     ]);
     let operators = config_map::places(cluster);
     for (name, value) in super::properties::properties(cluster, &operators) {
-        // The first is named above in words of its own; the other is for the next start, whenever that is.
-        if name != "io.engine" && name != FORMED {
+        // The first is named above in words of its own.
+        if name != "io.engine" && !FOR_THE_NEXT_START.contains(&name.as_str()) {
             inputs.insert(name, value);
         }
     }
@@ -200,10 +200,8 @@ fn container(cluster: &Cluster) -> Value {
         .collect();
     ports.push(json!({"name": "admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}));
     ports.push(json!({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}));
-    if cluster.is_quorum() {
-        ports.push(json!({"name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP"}));
-        ports.push(json!({"name": "replication", "containerPort": REPLICATION_PORT, "protocol": "TCP"}));
-    }
+    ports.push(json!({"name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP"}));
+    ports.push(json!({"name": "replication", "containerPort": REPLICATION_PORT, "protocol": "TCP"}));
     let mut container = json!({
         "name": CONTAINER,
         "image": cluster.image,
@@ -261,6 +259,7 @@ fn environment(cluster: &Cluster) -> Value {
         }}}),
         json!({"name": "CLUSTER_ID", "value": cluster.cluster_id}),
         json!({"name": "KAFKA_ADVERTISED_LISTENERS", "value": addresses.join(",")}),
+        json!({"name": "KAFKA_CONTROL_ADVERTISED_LISTENER", "value": format!("{host}:{CONTROL_PORT}")}),
     ];
     let own: Vec<String> = variables
         .iter()
