@@ -26,18 +26,27 @@ pub(crate) struct Record {
     pub(crate) value: String,
 }
 
+/// A name may lead to the address of a pod that is gone, for as long as DNS remembers it. Nobody there refuses, and the
+/// default is to wait for 30 s.
+const CONNECT_WITHIN: [&str; 2] = ["-X", "socket.connection.setup.timeout.ms=3000"];
+
 impl Kcat {
     /// kcat with arguments; not started yet.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         match self {
             Kcat::Pod { kubectl, pod } => {
                 let mut all = vec!["exec", "--quiet", "-i", pod, "--", "kcat"];
+                all.extend(CONNECT_WITHIN);
                 all.extend(arguments);
                 kubectl.command(&all)
             }
             Kcat::Outside { prefix } => {
                 let mut command = Command::new(&prefix[0]);
-                command.args(&prefix[1..]).arg("kcat").args(arguments);
+                command
+                    .args(&prefix[1..])
+                    .arg("kcat")
+                    .args(CONNECT_WITHIN)
+                    .args(arguments);
                 command
             }
         }

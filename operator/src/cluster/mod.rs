@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod build;
+pub mod lost;
 pub mod model;
 pub mod observe;
 pub mod plan;

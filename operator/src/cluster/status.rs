@@ -2,6 +2,7 @@
 
 use super::apply::Applied;
 use super::build::{Desired, labels, listeners};
+use super::lost::{LOST, lost};
 use super::model::Cluster;
 use super::observe::{Observed, PodFacts};
 use super::plan::Plan;
@@ -186,51 +187,6 @@ fn stalled(outcome: &Outcome<'_>) -> Option<(String, String)> {
         );
     }
     Some((trouble.reason.clone(), message))
-}
-
-/// Fewer brokers serve than can decide anything.
-const QUORUM_LOST: &str = "QuorumLost";
-/// All brokers answer, and none knows the cluster that was formed.
-const METADATA_LOST: &str = "MetadataLost";
-/// What is worse than a broker that is starting.
-const LOST: &[&str] = &[QUORUM_LOST, METADATA_LOST];
-
-/// Of several brokers of a cluster that was formed: is there a majority? A cluster that lost its metadata is never formed
-/// anew by itself; a person has the volumes, or knows that they are gone.
-fn lost(cluster: &Cluster, observed: &Observed) -> Option<Finding> {
-    // Of a cluster that grows, brokers that do not vote yet are not missed.
-    let known = observed
-        .running()
-        .filter_map(|(_, facts)| Some(facts.view.as_ref()?.voters.clone()))
-        .find(|voters| !voters.is_empty());
-    let voters = known.unwrap_or_else(|| cluster.node_ids().collect());
-    let majority = voters.len() / 2 + 1;
-    let serving = observed.running().filter(|(id, _)| voters.contains(id)).count();
-    if serving >= majority {
-        return None;
-    }
-    let kind = conditions::AVAILABLE;
-    // One says it when all voters have told it so.
-    let mut answers = observed.brokers.values().flatten();
-    if answers.any(|facts| facts.metadata_lost) {
-        let message = format!(
-            "no broker knows cluster {}, which was formed: their volumes are empty or others. Restore the metadata log of one broker; it is never formed anew by itself",
-            cluster.cluster_id
-        );
-        return Some(Finding::new(kind, false, METADATA_LOST, message));
-    }
-    let silent: Vec<String> = voters
-        .iter()
-        .filter(|id| !observed.running().any(|(running, _)| running == **id))
-        .map(|id| id.to_string())
-        .collect();
-    let message = format!(
-        "{serving} of {} brokers serve, {} are needed to decide anything; not serving: {}",
-        voters.len(),
-        majority,
-        silent.join(", ")
-    );
-    Some(Finding::new(kind, false, QUORUM_LOST, message))
 }
 
 fn available(outcome: &Outcome<'_>, was_formed: bool) -> Finding {
