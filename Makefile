@@ -20,10 +20,20 @@ up: ## start the cluster and topics of charts/examples/first-cluster.yaml on thi
 cluster: ## three brokers of one cluster on this machine: charts/examples/three-brokers.yaml
 	@$(MAKE) --no-print-directory up MANIFEST=charts/examples/three-brokers.yaml
 
+# A million client operations beside faults; prints each life and the operations per second.
+SIMULATION = $(CARGO) test --locked --workspace --quiet --test sim -- --ignored --nocapture a_million
+
 .PHONY: test
 test: ## unit and integration tests; needs Rust, git, make and a C compiler, nothing more
 	@scripts/need cargo cc
 	@scripts/timed test $(CARGO) test --locked --workspace --quiet
+	@scripts/timed simulation $(SIMULATION)
+
+SEEDS ?= 200
+.PHONY: sim
+sim: ## simulated clusters under faults for as long as you like: make sim SEEDS=1000; SIM_SEED=7 make sim runs one again
+	@scripts/need cargo cc
+	@SIM_SEEDS=$(SEEDS) scripts/timed sim $(SIMULATION)
 
 .PHONY: clients
 clients: ## third-party clients against a real broker: kcat, Java, Python, Kafka's console tools (new and 2.5)

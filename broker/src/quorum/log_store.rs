@@ -127,8 +127,9 @@ impl LogStore {
     }
 
     /// Where an entry ends on disk: what an answer that depends on it promises. None when it is in a snapshot. For an
-    /// entry that is not synced, a promise no file keeps.
-    pub(super) fn place(&self, index: u64) -> Option<Place> {
+    /// entry that is not synced: none where `others` may have made its majority without this disk, else a promise no file
+    /// keeps.
+    pub(super) fn place(&self, index: u64, others: bool) -> Option<Place> {
         let memory = self.lock();
         if memory.purged.is_some_and(|purged| index <= purged.index()) {
             return None;
@@ -138,7 +139,10 @@ impl LogStore {
             path: memory.active.clone(),
             end: u64::MAX,
         };
-        Some(found.map_or_else(unsynced, |(_, place)| place.clone()))
+        match found {
+            Some((_, place)) => Some(place.clone()),
+            None => (!others).then(unsynced),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

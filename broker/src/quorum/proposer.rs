@@ -185,12 +185,13 @@ impl Proposer {
         let Some((index, published)) = committed.entry else {
             return answer(decided, answers);
         };
-        let place = self.log.place(index);
+        let others = self.raft.voter_ids().count() > 1;
+        let place = self.log.place(index, others);
         let (publisher, disk) = (self.publisher.clone(), self.disk.clone());
         control::spawn(async move {
             publisher.installed(published).await;
-            // Persist before you promise: the entry was synced before openraft called it committed. This line tells a
-            // recording disk that somebody now relies on it.
+            // Persist before you promise: a majority synced the entry before openraft called it committed. This line tells
+            // a recording disk that somebody now relies on it.
             if let Some(place) = place {
                 disk.promise(&place.path, place.end);
             }

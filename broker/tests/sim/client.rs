@@ -8,9 +8,15 @@ use broker::rt;
 use broker::rt::net::TcpStream;
 use bytes::Bytes;
 use protocol::frame::{RequestHeader, decode_response_header, encode_request};
+use protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsRequestTopic};
 use protocol::messages::create_topics::{CreateTopicsRequest, CreateTopicsRequestTopic};
+use protocol::messages::delete_topics::DeleteTopicsRequest;
 use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
 use protocol::messages::find_coordinator::FindCoordinatorRequest;
+use protocol::messages::incremental_alter_configs::{
+    IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestResource,
+    IncrementalAlterConfigsRequestResourceConfig,
+};
 use protocol::messages::init_producer_id::InitProducerIdRequest;
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::offset_commit::{
@@ -96,6 +102,58 @@ impl Client {
         };
         let created = self.call(7, &request).await?;
         Ok(ErrorCode::from_code(created.topics[0].error_code))
+    }
+
+    pub(crate) async fn create_partitions(&mut self, name: &str, count: i32) -> io::Result<ErrorCode> {
+        let topic = CreatePartitionsRequestTopic {
+            name: Str::copy_from(name),
+            count,
+            assignments: None,
+        };
+        let request = CreatePartitionsRequest {
+            topics: vec![topic],
+            timeout_ms: 20_000,
+            ..Default::default()
+        };
+        let answer = self.call(3, &request).await?;
+        Ok(ErrorCode::from_code(answer.results[0].error_code))
+    }
+
+    pub(crate) async fn delete_topic(&mut self, name: &str) -> io::Result<ErrorCode> {
+        let request = DeleteTopicsRequest {
+            topic_names: vec![Str::copy_from(name)],
+            timeout_ms: 20_000,
+            ..Default::default()
+        };
+        let answer = self.call(5, &request).await?;
+        Ok(ErrorCode::from_code(answer.responses[0].error_code))
+    }
+
+    /// Sets one property of a topic.
+    pub(crate) async fn configure(
+        &mut self,
+        topic: &str,
+        property: &str,
+        value: &str,
+    ) -> io::Result<ErrorCode> {
+        const TOPIC: i8 = 2;
+        const SET: i8 = 0;
+        let config = IncrementalAlterConfigsRequestResourceConfig {
+            name: Str::copy_from(property),
+            config_operation: SET,
+            value: Some(Str::copy_from(value)),
+        };
+        let resource = IncrementalAlterConfigsRequestResource {
+            resource_type: TOPIC,
+            resource_name: Str::copy_from(topic),
+            configs: vec![config],
+        };
+        let request = IncrementalAlterConfigsRequest {
+            resources: vec![resource],
+            validate_only: false,
+        };
+        let answer = self.call(1, &request).await?;
+        Ok(ErrorCode::from_code(answer.responses[0].error_code))
     }
 
     /// How many partitions a topic has; `None` when there is none of that name.

@@ -5,6 +5,7 @@
 mod client;
 mod cluster;
 mod failover;
+mod life;
 mod machine;
 mod replicated;
 mod replicating;

@@ -1,9 +1,11 @@
 //! A client of a whole cluster: it learns who leads, asks there, and looks again when it is told so or hears nothing.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use broker::rt;
@@ -13,19 +15,28 @@ use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::{ErrorCode, Str};
 
 use crate::client::{Client, Identity};
+use crate::life::Tally;
 
 /// Between two tries.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 /// Virtual: how long one try may take before another broker is asked.
 const TRY: Duration = Duration::from_secs(5);
 
+/// Whether a change is there, by this request or an earlier one that was not heard of (`before` says so).
+fn settled(code: ErrorCode, before: ErrorCode) -> bool {
+    let settled = code == ErrorCode::None || code == before;
+    assert!(settled || code.retriable(), "{code:?}");
+    settled
+}
+
 pub(crate) struct Routed {
     seeds: Vec<SocketAddr>,
     connections: BTreeMap<SocketAddr, Client>,
     leaders: BTreeMap<i32, SocketAddr>,
     coordinator: Option<SocketAddr>,
-    /// Requests answered or given up.
-    pub(crate) operations: u64,
+    pub(crate) tally: Tally,
+    /// Odd while a fault is under way.
+    faults: Rc<Cell<u64>>,
 }
 
 impl Routed {
@@ -35,8 +46,15 @@ impl Routed {
             connections: BTreeMap::new(),
             leaders: BTreeMap::new(),
             coordinator: None,
-            operations: 0,
+            tally: Tally::default(),
+            faults: Rc::default(),
         }
+    }
+
+    /// Counts which operations overlap a fault: `faults` is odd while one is under way.
+    pub(crate) fn beside(mut self, faults: Rc<Cell<u64>>) -> Routed {
+        self.faults = faults;
+        self
     }
 
     /// A broker picked by seed.
@@ -58,11 +76,14 @@ impl Routed {
         address: SocketAddr,
         ask: impl AsyncFnOnce(&mut Client) -> io::Result<T>,
     ) -> Option<T> {
-        self.operations += 1;
+        let before = self.faults.get();
         let answered = match self.at(address).await {
-            Ok(client) => rt::timeout(TRY, ask(client)).await,
-            Err(_) => return None,
+            Ok(client) => rt::timeout(TRY, ask(client)).await.map_err(|_| ()),
+            Err(_) => Err(()),
         };
+        let beside = before % 2 == 1 || before != self.faults.get();
+        self.tally.operations += 1;
+        self.tally.beside_faults += u64::from(beside);
         match answered {
             Ok(Ok(answer)) => Some(answer),
             _ => {
@@ -89,8 +110,33 @@ impl Routed {
 
     /// Makes a topic with as many replicas as the brokers give it.
     pub(crate) async fn create(&mut self, topic: &str, partitions: i32) {
-        let done = |code: &ErrorCode| matches!(code, ErrorCode::None | ErrorCode::TopicAlreadyExists);
+        let done = |code: &ErrorCode| settled(*code, ErrorCode::TopicAlreadyExists);
         self.anybody(async |client| client.create_topic(topic, partitions).await, done)
+            .await;
+    }
+
+    /// Gives a topic so many partitions, if it has fewer.
+    pub(crate) async fn raise(&mut self, topic: &str, partitions: i32) {
+        let done = |code: &ErrorCode| settled(*code, ErrorCode::InvalidPartitions);
+        self.anybody(
+            async |client| client.create_partitions(topic, partitions).await,
+            done,
+        )
+        .await;
+    }
+
+    pub(crate) async fn configure(&mut self, topic: &str, property: &str, value: &str) {
+        let done = |code: &ErrorCode| settled(*code, ErrorCode::None);
+        self.anybody(
+            async |client| client.configure(topic, property, value).await,
+            done,
+        )
+        .await;
+    }
+
+    pub(crate) async fn delete(&mut self, topic: &str) {
+        let done = |code: &ErrorCode| settled(*code, ErrorCode::UnknownTopicOrPartition);
+        self.anybody(async |client| client.delete_topic(topic).await, done)
             .await;
     }
 

@@ -1,5 +1,6 @@
 //! Which seeds a scenario runs with, and the check that a seed decides everything.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use broker::rt::sim::{self, Report};
@@ -11,15 +12,7 @@ pub(crate) fn with_seeds<F>(many: u64, scenario: impl Fn(u64) -> F)
 where
     F: Future<Output = ()> + 'static,
 {
-    let number = |name: &str| {
-        let given = std::env::var(name).ok()?;
-        Some(given.parse::<u64>().expect("a seed is a number"))
-    };
-    let seeds = match number("SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SIM_SEEDS").unwrap_or(many),
-    };
-    for seed in seeds {
+    for seed in wanted().unwrap_or(0..many) {
         run(seed, &scenario);
     }
 }
@@ -42,6 +35,30 @@ pub(crate) fn tell_history() {
             .with_timer(History)
             .with_ansi(false)
             .try_init();
+    }
+}
+
+/// Which seeds the environment asks for; none if it says nothing.
+pub(crate) fn wanted() -> Option<Range<u64>> {
+    let number = |name: &str| {
+        let given = std::env::var(name).ok()?;
+        Some(given.parse::<u64>().expect("a seed is a number"))
+    };
+    match number("SIM_SEED") {
+        Some(seed) => Some(seed..seed + 1),
+        None => number("SIM_SEEDS").map(|many| 0..many),
+    }
+}
+
+/// Runs one seed.
+pub(crate) fn one<T: 'static>(seed: u64, scenario: impl Future<Output = T> + 'static) -> T {
+    tell_history();
+    match catch_unwind(AssertUnwindSafe(|| sim::run(seed, scenario))) {
+        Ok((outcome, _)) => outcome,
+        Err(payload) => {
+            println!("seed {seed} failed: SIM_SEED={seed} runs it alone, SIM_LOG=info prints its history");
+            resume_unwind(payload)
+        }
     }
 }
 

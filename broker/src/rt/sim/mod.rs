@@ -467,6 +467,13 @@ impl Process {
         world.network.cut(self.ip, other.ip);
     }
 
+    /// What this process sends to `other` takes up to `most` longer, each write by another time, as on a link that loses
+    /// packets; zero ends it.
+    pub fn slow(&self, other: &Process, most: Duration) {
+        let world = world();
+        world.network.slow(self.ip, other.ip, most);
+    }
+
     /// Undoes [`Process::cut`]; what was sent meanwhile arrives now, as TCP would send it again.
     pub fn heal(&self, other: &Process) {
         let world = world();

@@ -31,6 +31,8 @@ pub(super) struct Network {
     connections: RefCell<BTreeMap<u64, [End; 2]>>,
     listeners: RefCell<BTreeMap<u64, ListenerState>>,
     cuts: RefCell<BTreeSet<(IpAddr, IpAddr)>>,
+    /// Links on which writes take longer, by how many microseconds at most: loss, as TCP shows it.
+    slow: RefCell<BTreeMap<(IpAddr, IpAddr), u64>>,
     /// Machines without power.
     dark: RefCell<BTreeSet<IpAddr>>,
     ports: Cell<u16>,
@@ -88,6 +90,15 @@ fn wake(waker: &mut Option<Waker>) {
 }
 
 impl Network {
+    /// Every write from here to there takes up to `most` longer; zero: no longer.
+    pub(super) fn slow(&self, from: IpAddr, to: IpAddr, most: Duration) {
+        let mut slow = self.slow.borrow_mut();
+        match u64::try_from(most.as_micros()).unwrap_or(u64::MAX) {
+            0 => slow.remove(&(from, to)),
+            micros => slow.insert((from, to), micros),
+        };
+    }
+
     pub(super) fn cut(&self, from: IpAddr, to: IpAddr) {
         self.cuts.borrow_mut().insert((from, to));
     }
@@ -141,11 +152,15 @@ impl Network {
 
     /// Sends a segment to end `side` of a connection.
     fn launch(&self, world: &World, id: u64, side: usize, segment: Segment) {
-        let latency = world.between(LATENCY_MICROS) * 1_000;
+        let mut latency = world.between(LATENCY_MICROS) * 1_000;
         let mut connections = self.connections.borrow_mut();
         let Some(ends) = connections.get_mut(&id) else {
             return;
         };
+        let link = (ends[other(side)].address.ip(), ends[side].address.ip());
+        if let Some(most) = self.slow.borrow().get(&link) {
+            latency += world.between((0, *most)) * 1_000;
+        }
         let end = &mut ends[side];
         end.last_arrival = end.last_arrival.max(world.now.get() + latency);
         let when = end.last_arrival;
