@@ -5,6 +5,7 @@
 //! of its connection. What a request means is in the handler's file.
 
 pub mod add_raft_voter;
+pub mod alter_partition_reassignments;
 pub mod api_versions;
 mod batches;
 pub mod create_partitions;
@@ -29,6 +30,7 @@ pub mod join_group;
 pub mod leave_group;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 mod lookup;
 pub mod metadata;
 pub mod offset_commit;
@@ -78,6 +80,8 @@ pub(crate) fn table() -> Vec<Row> {
         row(Alone, offset_delete::handle),
         row(Alone, elect_leaders::handle),
         row(Alone, unregister_broker::handle),
+        row(Alone, alter_partition_reassignments::handle),
+        row(Alone, list_partition_reassignments::handle),
         row(Alone, describe_quorum::handle),
         row(Alone, add_raft_voter::handle),
         row(Alone, remove_raft_voter::handle),

@@ -57,6 +57,8 @@ mod tests {
             leader: None,
             leader_epoch: LeaderEpoch(4),
             partition_epoch: 9,
+            adding: Vec::new(),
+            removing: Vec::new(),
         }
     }
 

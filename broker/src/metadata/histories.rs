@@ -11,6 +11,7 @@ use super::fixtures::{decided, done, image, new_topic};
 use super::image::PartitionImage;
 use super::{
     AlterResource, ConfigChange, ConfigOp, IsrChange, MetadataImage, Registration, Reply, Request, Resource,
+    TopicReassignments,
 };
 
 /// splitmix64: a history is its seed.
@@ -92,6 +93,8 @@ impl History {
         let before = self.partition();
         let reply = done(&mut self.image, request);
         let after = self.partition();
+        // Who holds no replica any more deletes it.
+        self.holds.retain(|node, _| after.replicas.contains(node));
         if self.told.len() < 200 {
             let told = format!("{request:?}\n   -> {after:?}, acknowledged {}", self.acknowledged);
             self.told.push(told);
@@ -122,13 +125,17 @@ impl History {
             "{}",
             told()
         );
-        if after.isr.len() >= self.min_isr.min(after.replicas.len()) {
+        if after.isr.len() >= self.min_isr.min(after.copies()) {
             assert!(
                 after.elr.is_empty(),
                 "nothing holds who is eligible back: {}",
                 told()
             );
         }
+        let moving = [&after.adding, &after.removing];
+        let mut moving = moving.into_iter().flatten();
+        assert!(moving.all(|node| after.replicas.contains(node)), "{}", told());
+        assert!(!after.replicas.is_empty(), "{}", told());
         let Some(leader) = after.leader else { return };
         // Who is stopping goes on leading what nobody else can lead.
         let there = self.image.broker(leader).is_some_and(|broker| !broker.fenced);
@@ -243,13 +250,24 @@ impl History {
         });
     }
 
+    /// To some of the brokers, or back.
+    fn reassign(&mut self, target: Option<Vec<NodeId>>) {
+        self.ask(&Request::AlterReassignments {
+            topics: vec![TopicReassignments {
+                topic: "t".into(),
+                partitions: vec![(0, target)],
+            }],
+            may_change_factor: true,
+        });
+    }
+
     fn unregister(&mut self, node: NodeId) {
         self.ask(&Request::UnregisterBroker { node });
     }
 
     fn step(&mut self, dice: &mut Dice) {
         let node = NodeId(dice.below(BROKERS as u64) as i32);
-        match dice.below(12) {
+        match dice.below(14) {
             0 | 1 => self.fence(node, true),
             2 | 3 => self.fence(node, false),
             4 | 5 => {
@@ -264,6 +282,13 @@ impl History {
             8 if dice.below(4) == 0 => self.register(node, true, true, dice.below(2) == 0),
             9 if dice.below(4) == 0 => self.min_isr(1 + dice.below(3) as usize),
             10 if dice.below(4) == 0 => self.unregister(node),
+            11 if dice.below(3) == 0 => self.reassign(None),
+            12 => {
+                let first = dice.below(BROKERS as u64) as i32;
+                let count = 1 + dice.below(3) as i32;
+                let target = (first..first + count).map(|node| NodeId(node % BROKERS));
+                self.reassign(Some(target.collect()));
+            }
             _ => self.alter(|_| true),
         }
         self.write();

@@ -96,6 +96,21 @@ pub struct PartitionImage {
     pub leader: Option<NodeId>,
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: i32,
+    /// Replicas that a reassignment brings, and those that leave when it is complete; both are among `replicas`.
+    pub adding: Vec<NodeId>,
+    pub removing: Vec<NodeId>,
+}
+
+impl PartitionImage {
+    /// Whether a reassignment is under way.
+    pub fn moves(&self) -> bool {
+        !(self.adding.is_empty() && self.removing.is_empty())
+    }
+
+    /// How many copies there are to be; those that a reassignment brings count when it is complete.
+    pub fn copies(&self) -> usize {
+        self.replicas.len() - self.adding.len()
+    }
 }
 
 /// The cluster at one point of the metadata log.
@@ -328,6 +343,8 @@ impl MetadataImage {
             leader: partition.leader,
             leader_epoch: LeaderEpoch(0),
             partition_epoch: 0,
+            adding: Vec::new(),
+            removing: Vec::new(),
         });
         self.partitions += 1;
         Ok(())
@@ -346,6 +363,8 @@ impl MetadataImage {
             leader: change.leader,
             leader_epoch: change.leader_epoch,
             partition_epoch: change.partition_epoch,
+            adding: change.adding.clone(),
+            removing: change.removing.clone(),
         };
         Ok(())
     }
@@ -492,6 +511,8 @@ pub(super) fn changed_record(
         leader: partition.leader,
         leader_epoch: partition.leader_epoch,
         partition_epoch: partition.partition_epoch,
+        adding: partition.adding.clone(),
+        removing: partition.removing.clone(),
     }
 }
 
@@ -545,6 +566,8 @@ mod tests {
                 leader: Some(NodeId(1)),
                 leader_epoch: LeaderEpoch(1),
                 partition_epoch: 1,
+                adding: Vec::new(),
+                removing: Vec::new(),
             }
             .into(),
             record::TopicConfig {
@@ -659,6 +682,8 @@ mod tests {
             leader: None,
             leader_epoch: LeaderEpoch(1),
             partition_epoch: 1,
+            adding: Vec::new(),
+            removing: Vec::new(),
         }
         .into()]);
         let shared = before

@@ -14,7 +14,7 @@ use protocol::ids::{NodeId, TopicId, TopicPartition};
 use super::image::{PartitionImage, changed_record};
 use super::{
     Defaults, IsrChange, ItemError, MetadataImage, Outcome, PartitionState, Record, Reply, TopicImage,
-    election,
+    election, reassign,
 };
 
 /// What a topic's properties say about its replicas.
@@ -45,9 +45,9 @@ pub(super) fn policy(image: &MetadataImage, topic: &TopicImage, defaults: &Defau
 }
 
 /// The partition with `isr` in sync: who left stays eligible if too few are left.
-fn with_isr(partition: &PartitionImage, isr: Vec<NodeId>, policy: Policy) -> PartitionImage {
+pub(super) fn with_isr(partition: &PartitionImage, isr: Vec<NodeId>, policy: Policy) -> PartitionImage {
     let mut changed = partition.clone();
-    let enough = policy.min_isr.min(partition.replicas.len());
+    let enough = policy.min_isr.min(partition.copies());
     changed.elr = if isr.len() >= enough {
         Vec::new()
     } else {
@@ -63,7 +63,7 @@ fn with_isr(partition: &PartitionImage, isr: Vec<NodeId>, policy: Policy) -> Par
 
 /// The partition without eligible replicas where enough are in sync: from here on writes are acknowledged without them.
 fn settled(mut partition: PartitionImage, policy: Policy) -> PartitionImage {
-    if partition.isr.len() >= policy.min_isr.min(partition.replicas.len()) {
+    if partition.isr.len() >= policy.min_isr.min(partition.copies()) {
         partition.elr.clear();
     }
     partition
@@ -311,8 +311,10 @@ fn alter_one(
     if isr == current.isr {
         return Ok(current.clone());
     }
-    let mut changed = with_isr(current, isr, policy(image, topic, defaults));
-    changed.partition_epoch += 1;
+    let policy = policy(image, topic, defaults);
+    let changed = with_isr(current, isr, policy);
+    let mut changed = reassign::complete(&changed, policy, |node| image.serves(node)).unwrap_or(changed);
+    changed.partition_epoch = current.partition_epoch + 1;
     Ok(changed)
 }
 
@@ -373,6 +375,8 @@ mod tests {
             leader: leader.map(NodeId),
             leader_epoch: LeaderEpoch(4),
             partition_epoch: 9,
+            adding: Vec::new(),
+            removing: Vec::new(),
         }
     }
 

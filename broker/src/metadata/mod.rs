@@ -20,6 +20,7 @@ mod isr;
 mod leaders;
 mod partitions;
 mod producer_ids;
+mod reassign;
 pub mod record;
 mod rules;
 mod stopping;
@@ -127,6 +128,12 @@ pub enum Request {
     UnregisterBroker {
         node: NodeId,
     },
+    /// AlterPartitionReassignments.
+    AlterReassignments {
+        topics: Vec<TopicReassignments>,
+        /// The target may have another number of replicas.
+        may_change_factor: bool,
+    },
     /// Preferred leaders, or (unclean) any leader where there is none; no partitions: all.
     ElectLeaders {
         unclean: bool,
@@ -169,6 +176,7 @@ pub enum Reply {
     ControlledShutdown(Result<u64, ItemError>),
     UnregisterBroker(Result<(), ItemError>),
     ElectLeaders(Vec<ElectedPartition>),
+    AlterReassignments(Vec<Reassigned>),
     /// How many moved.
     BalanceLeaders(u64),
     AlterPartition(Result<Vec<Result<PartitionState, ItemError>>, ItemError>),
@@ -306,6 +314,21 @@ pub struct ElectedPartition {
     pub result: Result<(), ItemError>,
 }
 
+/// AlterPartitionReassignments: partitions of one topic, and where each is to be; none gives its reassignment up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicReassignments {
+    pub topic: String,
+    pub partitions: Vec<(i32, Option<Vec<NodeId>>)>,
+}
+
+/// AlterPartitionReassignments: what became of one partition; in the order of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reassigned {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub result: Result<(), ItemError>,
+}
+
 /// AlterPartition: the in-sync set a leader wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IsrChange {
@@ -398,6 +421,10 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
         Request::ElectLeaders { unclean, partitions } => {
             leaders::elect(image, *unclean, partitions.as_deref())
         }
+        Request::AlterReassignments {
+            topics,
+            may_change_factor,
+        } => reassign::alter(image, given.defaults, topics, *may_change_factor),
         Request::BalanceLeaders { most } => leaders::balance(image, *most),
         Request::AlterPartition {
             node,

@@ -6,6 +6,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::NodeId;
 
 use super::assign::{Places, seed_of};
+use super::image::PartitionImage;
 use super::topics::{MOST_PARTITIONS, check_placement, found_twice, named_twice, new_partition, spend};
 use super::{ItemError, MetadataImage, MorePartitions, Outcome, Record, Reply, TopicImage, TopicReply};
 
@@ -73,10 +74,7 @@ fn place(
     more: usize,
 ) -> Result<Vec<Vec<NodeId>>, ItemError> {
     let have = topic.partitions.len();
-    let factor = topic
-        .partitions
-        .get(0)
-        .map_or(1, |partition| partition.replicas.len());
+    let factor = topic.partitions.get(0).map_or(1, PartitionImage::copies);
     if let Some(by_hand) = &wanted.assignments {
         if by_hand.len() != more {
             return Err(ItemError::new(

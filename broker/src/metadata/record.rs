@@ -328,7 +328,7 @@ records! {
         leader: Option<NodeId>,
     }
     /// The whole state of a partition after a change; the partition epoch goes up by one with each.
-    8 v 1 PartitionChanged {
+    8 v 2 PartitionChanged {
         topic: TopicId,
         partition: i32,
         replicas: Vec<NodeId>,
@@ -337,6 +337,10 @@ records! {
         leader: Option<NodeId>,
         leader_epoch: LeaderEpoch,
         partition_epoch: i32,
+    } since 2 {
+        /// Replicas that a reassignment brings, and those that leave when it is complete; both are among `replicas`.
+        adding: Vec<NodeId>,
+        removing: Vec<NodeId>,
     }
     /// A topic and all its partitions are gone.
     9 v 1 TopicDeleted {
@@ -504,6 +508,8 @@ mod tests {
                 leader: Some(NodeId(1)),
                 leader_epoch: LeaderEpoch(3),
                 partition_epoch: 4,
+                adding: Vec::new(),
+                removing: Vec::new(),
             }
             .into(),
             TopicDeleted { id }.into(),

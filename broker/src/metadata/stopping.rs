@@ -60,13 +60,13 @@ fn look_at(
         stopping.leads += 1;
         stopping.under_replicated += u64::from(partition.isr.len() < partition.replicas.len());
     }
-    if partition.replicas.len() == 1 {
+    if partition.copies() == 1 {
         stopping.only_here += 1;
         return;
     }
     let left = partition.isr.iter().filter(|other| **other != node).count();
     // More can never be had than there are replicas beside this one.
-    let needed = min_insync.min(partition.replicas.len() - 1).max(1);
+    let needed = min_insync.min(partition.copies() - 1).max(1);
     if partition.isr.contains(&node) && left < needed {
         stopping.blocking.push(BlockingPartition {
             topic: topic.name.clone(),

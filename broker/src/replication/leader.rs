@@ -21,6 +21,8 @@ pub struct Leadership {
     pub replicas: Vec<NodeId>,
     /// Those that are in sync.
     pub isr: Vec<NodeId>,
+    /// How many replicas there are to be; those that a reassignment brings count when it is complete.
+    pub copies: usize,
 }
 
 /// The moment of a report, and where the leader's log ended then.
@@ -165,7 +167,7 @@ impl Leader {
 
     /// Whether enough replicas are in sync for an `acks=all` append to be accepted. More than there are is not asked for.
     pub fn enough_in_sync(&self) -> bool {
-        let wanted = self.min_isr.min(self.committed.replicas.len()).max(1);
+        let wanted = self.min_isr.min(self.committed.copies).max(1);
         self.committed.isr.len() >= wanted
     }
 
@@ -379,6 +381,7 @@ mod tests {
             partition_epoch,
             replicas: vec![ME, OTHER, THIRD],
             isr: isr.to_vec(),
+            copies: 3,
         }
     }
 

@@ -196,6 +196,7 @@ impl Partition {
             partition_epoch: state.partition_epoch,
             replicas: state.replicas.clone(),
             isr: state.isr.clone(),
+            copies: state.copies(),
         };
         let at = self.moment(rt::now());
         let (moved, epoch_changed) = {

@@ -228,6 +228,11 @@ impl Machine {
         running.as_ref().expect("it runs").process.clone()
     }
 
+    /// Also its node id.
+    pub(crate) fn host(&self) -> u8 {
+        self.host
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, self.host], PORT))
     }

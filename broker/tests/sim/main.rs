@@ -7,6 +7,7 @@ mod cluster;
 mod failover;
 mod life;
 mod machine;
+mod moving;
 mod replicated;
 mod replicating;
 mod routed;

@@ -1,0 +1,167 @@
+//! Partitions move to other brokers while they are written to: nothing is lost, the old copies go, and what was begun can be
+//! given up.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use broker::rt;
+use protocol::messages::alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsRequestTopic,
+    AlterPartitionReassignmentsRequestTopicPartition,
+};
+use protocol::messages::list_partition_reassignments::ListPartitionReassignmentsRequest;
+use protocol::{ErrorCode, Str};
+
+use crate::client::batch_of;
+use crate::cluster::start_all;
+use crate::machine::Machine;
+use crate::routed::Routed;
+use crate::seeds::with_seeds;
+
+const TOPIC: &str = "orders";
+
+fn log_file() -> PathBuf {
+    format!("/data/{TOPIC}-0/00000000000000000000.log").into()
+}
+
+/// Who has the partition's log on disk.
+fn holders(machines: &[Machine]) -> BTreeSet<i32> {
+    let held = machines.iter().enumerate();
+    held.filter(|(_, machine)| machine.disk.durable_bytes(&log_file()).is_some())
+        .map(|(number, _)| number as i32 + 1)
+        .collect()
+}
+
+/// Begins a move, or gives one up; asked again while nobody can decide.
+async fn ask(machine: &Machine, replicas: Option<&[i32]>) -> ErrorCode {
+    let partition = AlterPartitionReassignmentsRequestTopicPartition {
+        partition_index: 0,
+        replicas: replicas.map(<[i32]>::to_vec),
+    };
+    let request = AlterPartitionReassignmentsRequest {
+        timeout_ms: 10_000,
+        topics: vec![AlterPartitionReassignmentsRequestTopic {
+            name: Str::from(TOPIC),
+            partitions: vec![partition],
+        }],
+        ..Default::default()
+    };
+    loop {
+        if let Ok(answer) = machine.client().await.call(1, &request).await
+            && answer.error_code == 0
+        {
+            let one = &answer.responses[0].partitions[0];
+            return ErrorCode::from_code(one.error_code);
+        }
+        rt::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn is_moving(machine: &Machine) -> bool {
+    let request = ListPartitionReassignmentsRequest {
+        timeout_ms: 10_000,
+        topics: None,
+    };
+    let answer = machine.client().await.call(0, &request).await;
+    !answer.expect("an answer").topics.is_empty()
+}
+
+/// Writes `many` records with `acks=all`, each until it is acknowledged.
+async fn write(client: &mut Routed, from: usize, many: usize) -> Vec<String> {
+    let values: Vec<String> = (from..from + many)
+        .map(|number| format!("record-{number}"))
+        .collect();
+    for value in &values {
+        let batch = batch_of(std::slice::from_ref(value), None);
+        while client.try_produce(TOPIC, 0, batch.clone()).await.is_none() {}
+    }
+    values
+}
+
+async fn five() -> (Vec<Machine>, Routed) {
+    let machines: Vec<Machine> = Machine::several(5, 1)
+        .into_iter()
+        .map(|machine| {
+            machine
+                .with("default.replication.factor", "2")
+                .with("min.insync.replicas", "1")
+        })
+        .collect();
+    start_all(&machines).await;
+    let mut client = Routed::new(machines.iter().map(Machine::address).collect());
+    client.create(TOPIC, 1).await;
+    (machines, client)
+}
+
+async fn until(what: &str, done: impl AsyncFn() -> bool) {
+    for _ in 0..600 {
+        if done().await {
+            return;
+        }
+        rt::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn a_partition_moves_under_writes_and_nothing_is_lost() {
+    with_seeds(4, |seed| async move {
+        let (machines, mut client) = five().await;
+        let mut written = write(&mut client, 0, 50).await;
+        let before = holders(&machines);
+        assert_eq!(before.len(), 2);
+        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        assert_eq!(ask(&machines[0], Some(&target)).await, ErrorCode::None);
+        let first = write(&mut client, 50, 50).await;
+        written.extend(first);
+        if seed % 2 == 1 {
+            // One of the new ones is lost on the way, and comes back.
+            let lost = &machines[target[0] as usize - 1];
+            lost.kill();
+            written.extend(write(&mut client, 100, 50).await);
+            lost.start().await;
+        }
+        until("the move is complete", async || !is_moving(&machines[0]).await).await;
+        written.extend(write(&mut client, 200, 50).await);
+        let wanted: BTreeSet<i32> = target.iter().copied().collect();
+        until("the old copies are gone", async || holders(&machines) == wanted).await;
+        for machine in &machines {
+            if !wanted.contains(&(i32::from(machine.host()))) {
+                machine.kill();
+            }
+        }
+        drop(client);
+        let mut found = BTreeSet::new();
+        let bytes = machines[target[0] as usize - 1].disk.durable_bytes(&log_file());
+        let bytes = bytes.expect("its log");
+        for value in &written {
+            let there = bytes
+                .windows(value.len())
+                .any(|window| window == value.as_bytes());
+            found.extend(there.then_some(value.clone()));
+        }
+        assert_eq!(found.len(), written.len(), "everything moved along");
+    });
+}
+
+#[test]
+fn a_move_is_given_up() {
+    with_seeds(2, |_| async {
+        let (machines, mut client) = five().await;
+        write(&mut client, 0, 20).await;
+        let before = holders(&machines);
+        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        // Who is not there cannot catch up: the move goes on until it is given up.
+        machines[target[1] as usize - 1].kill();
+        assert_eq!(ask(&machines[0], Some(&target)).await, ErrorCode::None);
+        write(&mut client, 20, 20).await;
+        let through = &machines[before.first().copied().expect("a holder") as usize - 1];
+        assert!(is_moving(through).await);
+        assert_eq!(ask(through, None).await, ErrorCode::None);
+        until("it stays where it was", async || holders(&machines) == before).await;
+        assert!(!is_moving(through).await);
+        assert_eq!(ask(through, None).await, ErrorCode::NoReassignmentInProgress);
+        write(&mut client, 40, 20).await;
+    });
+}
