@@ -287,6 +287,7 @@ def steady(cluster, arguments):
     cluster.create("steady", 3)
     produce(arguments.tools, cluster.bootstrap(), "steady", RATE * 3, RATE)
     shrinks = cluster.peer.shrinks(cluster)
+    leaders = [cluster.partition("steady", number).leader for number in range(3)]
     before = cluster.processor()
     warmup = RATE * 5
     sent = warmup + arguments.records
@@ -294,8 +295,9 @@ def steady(cluster, arguments):
     used = cluster.processor() - before
     rate, *_ = produce(arguments.tools, cluster.bootstrap(), "steady", arguments.records, -1)
     shrunk = cluster.peer.shrinks(cluster) - shrinks
-    if shrunk:
-        say(f"{cluster.peer.name}: {shrunk:.0f} ISR shrinks during the steady runs: these numbers do not count")
+    moved = sum(cluster.partition("steady", number).leader != leader for number, leader in enumerate(leaders))
+    if shrunk or moved:
+        say(f"{cluster.peer.name}: {shrunk:.0f} ISR shrinks, {moved} other leaders after the steady runs: these numbers do not count")
     return {
         f"RF 3, acks=all at {RATE}/s p50, ms": p50,
         f"RF 3, acks=all at {RATE}/s p99, ms": p99,
@@ -304,6 +306,7 @@ def steady(cluster, arguments):
         "unthrottled, records/s": rate,
         "memory of the largest broker, MiB": cluster.memory(),
         "ISR shrinks during these": shrunk,
+        "partitions led by another after these": moved,
     }
 
 
@@ -359,24 +362,32 @@ def clean_restart(cluster, topic):
 
 def measure(peer, arguments):
     cluster = Cluster(peer, arguments)
+    rows = {}
+
+    def keep(new):
+        """Figures are shown when they are there: a run of an hour may end before its table."""
+        rows.update(new)
+        for metric, value in new.items():
+            say(f"{peer.name}: {metric}: {value:,.1f}")
+
     try:
         cluster.start_all()
-        rows = {"memory idle of the largest broker, MiB": cluster.memory()}
+        keep({"memory idle of the largest broker, MiB": cluster.memory()})
         say(f"{peer.name}: produce")
-        rows |= steady(cluster, arguments)
+        keep(steady(cluster, arguments))
         say(f"{peer.name}: catch-up")
-        rows |= catch_up(cluster, arguments)
+        keep(catch_up(cluster, arguments))
         say(f"{peer.name}: loss of the quorum's leader")
-        rows |= quorum_loss(cluster, arguments)
+        keep(quorum_loss(cluster, arguments))
         for partitions in arguments.partitions:
             topic = f"{TOPIC}-{partitions}"
             cluster.create(topic, partitions)
             for how, word in ((signal.SIGKILL, "kill -9"), (signal.SIGSTOP, "SIGSTOP")):
                 say(f"{peer.name}: {word} of a leader, {partitions} partitions")
                 times = [recovery(cluster, topic, turn % partitions, how) for turn in range(arguments.rounds)]
-                rows |= spread(f"{word} to first ack, {partitions:,} partitions", times)
-            rows[f"clean restart to in sync, {partitions:,} partitions, ms"] = clean_restart(cluster, topic)
-        rows["memory of the largest broker at the end, MiB"] = cluster.memory()
+                keep(spread(f"{word} to first ack, {partitions:,} partitions", times))
+            keep({f"clean restart to in sync, {partitions:,} partitions, ms": clean_restart(cluster, topic)})
+        keep({"memory of the largest broker at the end, MiB": cluster.memory()})
         return rows
     finally:
         cluster.close()

@@ -9,10 +9,19 @@ import sys
 RECORD_SIZE = 1024
 
 
+PORTS = iter(range(12_000, 20_000))
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the kernel gives to outgoing connections: one of them could take the port of a broker that was killed."""
+    for port in PORTS:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    sys.exit("no port is free")
 
 
 def resident_mib(pid):
