@@ -68,6 +68,7 @@ class Millrace:
             "replication.listener": "127.0.0.1:0",
             "controller.quorum.voters": voters,
             "shards": self.shards,
+            "auto.create.topics.enable": "false",
             "min.insync.replicas": 2,
             "offsets.topic.replication.factor": 3,
         }
@@ -118,6 +119,7 @@ listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{self.controllers[
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={folder}/data-{node}
+auto.create.topics.enable=false
 min.insync.replicas=2
 offsets.topic.replication.factor=3
 transaction.state.log.replication.factor=3
@@ -172,7 +174,7 @@ class Cluster:
                 with open(f"{self.folder}/log-{node}", errors="replace") as log:
                     sys.exit(f"broker {node} ended: {log.read()[-2000:]}")
         try:
-            return self.admin().list_topics(timeout=2).brokers
+            return self.admin().list_topics("steady", timeout=2).brokers
         except KafkaException:
             return {}
 
@@ -327,13 +329,13 @@ def quorum_loss(cluster, arguments):
     for turn in range(arguments.rounds):
         leader = cluster.quorum_leader()
         admin = cluster.admin(without=leader)
-        admin.list_topics(timeout=5)
+        admin.list_topics("steady", timeout=5)
         cluster.end(leader, signal.SIGKILL)
         at = time.monotonic()
         topic = f"quorum-{turn}"
         while True:
             try:
-                admin.list_topics(timeout=1)  # who is to be asked now
+                admin.list_topics("steady", timeout=1)  # who is to be asked now
                 new = NewTopic(topic, num_partitions=1, replication_factor=2)
                 admin.create_topics([new], operation_timeout=5, request_timeout=2)[topic].result()
                 break
