@@ -191,10 +191,11 @@ class Cluster:
             return None
         return found.partitions.get(number) if found else None
 
-    def is_whole(self, topic):
-        """Every partition has a leader, and every replica is in sync."""
+    def is_whole(self, topic, without=None):
+        """Every partition has a leader, and every replica is in sync; asked of those that were not away, if somebody was: who
+        comes back may still tell what it knew when it left."""
         try:
-            found = self.admin().list_topics(topic, timeout=10).topics.get(topic)
+            found = self.admin(without).list_topics(topic, timeout=10).topics.get(topic)
         except KafkaException:
             return False
         if not found or not found.partitions:
@@ -267,12 +268,14 @@ def recovery(cluster, topic, number, how):
     prober = Prober(cluster, topic, number)
     prober.until(lambda: len(prober.acknowledged) > 20, "records before the fault")
     leader = cluster.partition(topic, number).leader
+    at = time.monotonic()
     if how == signal.SIGKILL:
         cluster.end(leader, how)
     else:
         cluster.send(leader, how)
-    at = time.monotonic()
-    after = lambda: [done for sent, done in prober.acknowledged if sent > at]
+    stopped = time.monotonic()
+    # Sent once the old leader is surely silent, timed from the signal: waiting for the process to end is part of the outage.
+    after = lambda: [done for sent, done in prober.acknowledged if sent > stopped]
     prober.until(after, "a record acknowledged after the fault")
     took = (min(after()) - at) * 1000
     prober.producer.purge()
@@ -280,7 +283,7 @@ def recovery(cluster, topic, number, how):
         cluster.start(leader)
     else:
         cluster.send(leader, signal.SIGCONT)
-    wait_for("the broker is back in sync", lambda: cluster.is_whole(topic))
+    wait_for("the broker is back in sync", lambda: cluster.is_whole(topic, without=leader))
     return took
 
 
@@ -320,7 +323,7 @@ def catch_up(cluster, arguments):
     produce(arguments.tools, cluster.bootstrap(without=2), "away", records, -1)
     start = time.monotonic()
     cluster.start(2)
-    wait_for("the broker has caught up", lambda: cluster.is_whole("away"))
+    wait_for("the broker has caught up", lambda: cluster.is_whole("away", without=2))
     return {"catch-up of a follower, start included, MiB/s": records * RECORD_SIZE / 2**20 / (time.monotonic() - start)}
 
 
@@ -330,8 +333,8 @@ def quorum_loss(cluster, arguments):
         leader = cluster.quorum_leader()
         admin = cluster.admin(without=leader)
         admin.list_topics("steady", timeout=5)
-        cluster.end(leader, signal.SIGKILL)
         at = time.monotonic()
+        cluster.end(leader, signal.SIGKILL)
         topic = f"quorum-{turn}"
         while True:
             try:
@@ -358,7 +361,7 @@ def clean_restart(cluster, topic):
     cluster.end(2)
     start = time.monotonic()
     cluster.start(2)
-    wait_for("the restarted broker is in sync", lambda: cluster.is_whole(topic))
+    wait_for("the restarted broker is in sync", lambda: cluster.is_whole(topic, without=2))
     return (time.monotonic() - start) * 1000
 
 
