@@ -327,12 +327,19 @@ def catch_up(cluster, arguments):
     return {"catch-up of a follower, start included, MiB/s": records * RECORD_SIZE / 2**20 / (time.monotonic() - start)}
 
 
+def sees_brokers(admin):
+    try:
+        return bool(admin.list_topics("steady", timeout=5).brokers)
+    except KafkaException:
+        return False
+
+
 def quorum_loss(cluster, arguments):
     times = []
     for turn in range(arguments.rounds):
         leader = cluster.quorum_leader()
         admin = cluster.admin(without=leader)
-        admin.list_topics("steady", timeout=5)
+        wait_for("the others answer", lambda: sees_brokers(admin))
         at = time.monotonic()
         cluster.end(leader, signal.SIGKILL)
         topic = f"quorum-{turn}"
