@@ -22,12 +22,13 @@ mod topic_lifecycle;
 
 use std::cell::Cell;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::json;
 
 use crate::cluster::{Cluster, Images};
 use crate::kafka::Kcat;
 use crate::kubectl::Kubectl;
-use crate::wait::seconds;
+use crate::wait::{self, seconds};
 use crate::{operator, report, timed};
 
 /// One row of the table.
@@ -244,9 +245,25 @@ impl Env<'_> {
         Ok(())
     }
 
+    /// Deletes the namespace and waits: for its pods, which shows that brokers stop in time, then for all else in it.
     fn remove_namespace(&self) -> Result<()> {
         self.kubectl.delete("namespace", &self.namespace)?;
-        self.kubectl.wait_gone("namespace", &self.namespace, seconds(90))
+        wait::until("the namespace's pods gone", seconds(60), || {
+            let pods = self.kubectl.list("pods", "")?;
+            let names: Vec<_> = pods.iter().map(|pod| &pod["metadata"]["name"]).collect();
+            ensure!(names.is_empty(), "{names:?} are still there");
+            Ok(())
+        })?;
+        // The namespace controller deletes nothing else while pods are left, and looks again only after half of their
+        // longest grace period, unless the namespace changes: Kubernetes, pkg/controller/namespace.
+        let change = json!({"metadata": {"annotations": {"e2e.millrace.dev/pods": "gone"}}});
+        if self.kubectl.exists("namespace", &self.namespace)?
+            && let Err(error) = self.kubectl.patch("namespace", &self.namespace, &change)
+            && self.kubectl.exists("namespace", &self.namespace)?
+        {
+            return Err(error);
+        }
+        self.kubectl.wait_gone("namespace", &self.namespace, seconds(60))
     }
 
     /// The same, looking at another namespace.
