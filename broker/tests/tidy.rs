@@ -401,6 +401,57 @@ fn every_file_says_what_it_is_for() {
     );
 }
 
+/// Names of functions in code style in a line of Markdown: `a_name_of_several_words`.
+fn functions_named(line: &str) -> impl Iterator<Item = &str> {
+    let is_name = |word: &&str| {
+        let mut letters = word.chars();
+        word.contains('_')
+            && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_')
+    };
+    line.split('`').skip(1).step_by(2).filter(is_name)
+}
+
+#[test]
+fn every_scenario_names_tests_that_exist() {
+    let told = fs::read_to_string(repository().join("docs/reliability.md")).expect("the table of scenarios");
+    let mut there = BTreeSet::new();
+    for path in rust_files(&repository()) {
+        let text = fs::read_to_string(&path).expect("a source file is readable");
+        let mut lines = text.lines().map(str::trim);
+        while let Some(line) = lines.next() {
+            if line != "#[test]" && line != "#[tokio::test]" {
+                continue;
+            }
+            // Other attributes may stand between.
+            let name = lines.find_map(|line| {
+                let (_, rest) = line.split_once("fn ")?;
+                rest.split('(').next()
+            });
+            there.extend(name.map(str::to_owned));
+        }
+    }
+    let rows: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1)
+        .collect();
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let named: Vec<&str> = functions_named(row).collect();
+        if named.is_empty() {
+            wrong.push(format!("no test: {row}"));
+        }
+        wrong.extend(
+            named
+                .iter()
+                .filter(|name| !there.contains(**name))
+                .map(|name| format!("no such test: {name}")),
+        );
+    }
+    assert!(rows.len() >= 27, "the table has {} scenarios", rows.len());
+    assert!(wrong.is_empty(), "docs/reliability.md\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_operator_decides_without_io() {
     let source = repository().join("operator/src");

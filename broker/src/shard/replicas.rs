@@ -4,7 +4,7 @@
 //! Leaves the arrival of images to `bridge.rs` and files to `log/`. Slow directory work runs on the blocking pool.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -115,7 +115,7 @@ impl Shard {
         }
         let own = image.broker(self.options.node_id);
         if own.is_some_and(|own| own.incarnation_id == self.options.incarnation_id) {
-            self.set_strays_aside();
+            self.set_strays_aside(&image).await;
         }
         if !diff.brokers.is_empty() {
             // Who was fenced and has caught up joins now; it may have nothing more to report.
@@ -340,7 +340,9 @@ impl Shard {
     /// Logs on disk whose topic the cluster does not have (any more): renamed, never deleted, because a lost metadata
     /// directory must not take the data with it. To be called only with an image that knows of this start: a broker that
     /// comes back sees older ones first, which do not have what was created just before it went.
-    fn set_strays_aside(&self) {
+    /// A topic that was made again under its name meanwhile could not have its directory until now, and gets it.
+    async fn set_strays_aside(self: &Rc<Self>, image: &MetadataImage) {
+        let mut names = BTreeSet::new();
         for (_, (found, _recovered)) in self.unclaimed.take() {
             let disk = self.disk.clone();
             let aside = found
@@ -350,8 +352,20 @@ impl Shard {
                 dir = %found.path.display(), topic_id = %found.name.topic_id,
                 "a log on disk belongs to no topic of this cluster; it is renamed to {}", aside.display()
             );
+            names.insert(found.name.topic.clone());
             let rename = rt::blocking(move || disk.rename(&found.path, &aside));
-            rt::spawn(report("set a stray log aside", rename)).detach();
+            report("set a stray log aside", rename).await;
+        }
+        for name in names {
+            let Some(topic) = image.topic(&name).cloned() else {
+                continue;
+            };
+            let missing: Vec<TopicPartition> = self.missing_of(&topic).collect();
+            for id in missing {
+                if let Some(partition) = self.open(topic.clone(), id, self.topic_config(topic.id)).await {
+                    self.show(partition, image);
+                }
+            }
         }
     }
 

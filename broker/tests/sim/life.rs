@@ -29,6 +29,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(300);
 const CONVERGED_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Of a disk, before a crash at one of them.
+const MOST_OPERATIONS: u64 = 300;
+
 /// What can happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
@@ -41,6 +44,8 @@ pub(crate) enum Fault {
     DiskStalls,
     DiskFull,
     SyncFails,
+    /// Power goes at one operation of the disk, wherever in log, quorum or checkpoint that is.
+    CrashPoint,
     /// One machine hears another no more; the other hears it.
     OneWay,
     /// One machine and nobody else.
@@ -51,6 +56,7 @@ pub(crate) enum Fault {
 
 pub(crate) const KILLS: &[Fault] = &[Fault::Kill, Fault::Restart];
 pub(crate) const POWER: &[Fault] = &[Fault::PowerCut, Fault::Blackout];
+pub(crate) const CRASH_POINTS: &[Fault] = &[Fault::CrashPoint];
 pub(crate) const NETWORK: &[Fault] = &[Fault::OneWay, Fault::Alone, Fault::Slow, Fault::Pause];
 pub(crate) const ALL: &[Fault] = &[
     Fault::Kill,
@@ -211,6 +217,19 @@ async fn happen(world: &World, fault: Fault, seed: u64) {
                 machine.power_off(seed + number as u64);
             }
             some_time(1_000).await;
+        }
+        Fault::CrashPoint => {
+            let process = machine.process();
+            process.stall_disk_after(rt::random_u64() % MOST_OPERATIONS);
+            let reached = async {
+                while !process.is_disk_stalled() {
+                    rt::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            // One that leads and follows nothing just now may rest.
+            let _ = rt::timeout(Duration::from_secs(10), reached).await;
+            machine.power_off(seed);
+            some_time(3_000).await;
         }
         Fault::Restart => machine.stop().await,
         Fault::Pause => {

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod failover;
 mod life;
+mod losses;
 mod machine;
 mod moving;
 mod replicated;

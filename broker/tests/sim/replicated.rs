@@ -9,7 +9,9 @@ use broker::node::TestSwitches;
 use broker::rt;
 
 use crate::client::batch_of;
-use crate::life::{ALL, Fault, KILLS, NETWORK, POWER, TOPIC, Tally, World, contains, life, live, log_file};
+use crate::life::{
+    ALL, CRASH_POINTS, Fault, KILLS, NETWORK, POWER, TOPIC, Tally, World, contains, life, live, log_file,
+};
 use crate::seeds::{self, tell_history, twice, with_seeds};
 
 /// Lives in which a deliberate fault must show.
@@ -60,6 +62,11 @@ fn acknowledged_records_survive_kills_of_brokers() {
 #[test]
 fn acknowledged_records_survive_power_cuts_of_brokers() {
     with_seeds(3, |seed| quietly(seed, POWER, 4));
+}
+
+#[test]
+fn acknowledged_records_survive_crashes_at_any_operation_of_a_disk() {
+    with_seeds(3, |seed| quietly(seed, CRASH_POINTS, 12));
 }
 
 #[test]

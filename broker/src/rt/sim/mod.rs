@@ -103,6 +103,8 @@ struct ProcessState {
     parked: Vec<TaskId>,
     /// Its disk does not answer.
     stalled: bool,
+    /// Operations of its disk until it stalls.
+    until_stall: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -234,6 +236,7 @@ impl World {
             running: Running::Yes,
             parked: Vec::new(),
             stalled: false,
+            until_stall: None,
         };
         self.processes.borrow_mut().insert(id, state);
     }
@@ -461,6 +464,21 @@ impl Process {
             .stalled = stalled;
     }
 
+    /// Its disk carries out so many operations more, then it stalls: with a power cut after it, a crash at that operation.
+    pub fn stall_disk_after(&self, operations: u64) {
+        let world = world();
+        let mut processes = world.processes.borrow_mut();
+        processes
+            .get_mut(&self.id)
+            .expect("known since its start")
+            .until_stall = Some(operations);
+    }
+
+    /// Whether its disk stalls now.
+    pub fn is_disk_stalled(&self) -> bool {
+        world().processes.borrow()[&self.id].stalled
+    }
+
     /// Cuts what this process sends to `other` (one way), until [`Process::heal`].
     pub fn cut(&self, other: &Process) {
         let world = world();
@@ -584,10 +602,25 @@ pub(super) async fn blocking<T>(call: impl FnOnce() -> T) -> T {
 
 /// What an operation of the disk takes.
 pub(super) async fn disk_delay() {
+    count_operation();
     let micros = world().between(DISK_MICROS);
     Sleep::lasting(Duration::from_micros(micros)).await;
     while is_stalled() {
         Sleep::lasting(Duration::from_millis(1)).await;
+    }
+}
+
+fn count_operation() {
+    let world = world();
+    let process = world.current.get();
+    let mut processes = world.processes.borrow_mut();
+    let Some(state) = processes.get_mut(&process) else {
+        return;
+    };
+    match &mut state.until_stall {
+        Some(0) => state.stalled = true,
+        Some(left) => *left -= 1,
+        None => {}
     }
 }
 

@@ -228,7 +228,8 @@ fn own_address(world: &World, address: SocketAddr) -> SocketAddr {
     let port = match address.port() {
         0 => {
             let next = world.network.ports.get();
-            world.network.ports.set(next + 1);
+            // They come round, as a kernel's do.
+            world.network.ports.set((next + 1) % (u16::MAX - FIRST_PORT));
             FIRST_PORT + next
         }
         given => given,
