@@ -31,6 +31,9 @@ pub(super) enum Step {
     Batch(FoundBatch),
     /// The file ends exactly here.
     End,
+    /// A whole batch, CRC and all, that says another base offset than the one that is due here: the CRC does not cover
+    /// base offsets. Only told where no offset may be missing.
+    Misplaced(FoundBatch),
     /// No batch begins here, and why.
     Bad(String),
 }
@@ -43,6 +46,8 @@ pub(super) struct Walk<'a> {
     pub(super) position: u64,
     /// Smallest base offset the next batch may have.
     pub(super) expected: Offset,
+    /// The next batch has exactly the offset expected, and whole batches are held to it.
+    pub(super) exact: bool,
     buffer: Vec<u8>,
     /// Bytes read at once, at least.
     step: usize,
@@ -59,6 +64,7 @@ impl<'a> Walk<'a> {
             len,
             position,
             expected,
+            exact: false,
             buffer: Vec::new(),
             step: STEP,
             buffered_from: 0,
@@ -79,7 +85,7 @@ impl<'a> Walk<'a> {
         };
         Ok(match walk.next(false)? {
             Step::Batch(found) => Some(found),
-            Step::End | Step::Bad(_) => None,
+            Step::End | Step::Misplaced(_) | Step::Bad(_) => None,
         })
     }
 
@@ -100,7 +106,7 @@ impl<'a> Walk<'a> {
         let damaged = self.position;
         if let Some(next) = self.claimed_end()? {
             self.position = next;
-            if let Step::Batch(found) = self.look(true)? {
+            if let Some(found) = self.look_beyond()? {
                 return Ok(Some(found));
             }
         }
@@ -110,13 +116,27 @@ impl<'a> Walk<'a> {
             let bytes = self.bytes(HEADER)?;
             // Cheap first: the magic byte, then a base offset that can be (see `look`), then the CRC.
             let plausible = bytes[16] == 2 && bytes[..8] >= expected[..] && bytes[0] < 0x80;
-            if plausible && let Step::Batch(found) = self.look(true)? {
+            if plausible && let Some(found) = self.look_beyond()? {
                 return Ok(Some(found));
             }
             self.position += 1;
         }
         self.position = damaged;
         Ok(None)
+    }
+
+    /// A whole batch here that may be any further one; it is the next one then.
+    fn look_beyond(&mut self) -> io::Result<Option<FoundBatch>> {
+        let exact = std::mem::replace(&mut self.exact, false);
+        let step = self.look(true);
+        self.exact = exact;
+        Ok(match step? {
+            Step::Batch(found) => {
+                self.expected = found.base;
+                Some(found)
+            }
+            _ => None,
+        })
     }
 
     /// Whether a whole 512-byte sector of `from..to` is zeros, or the rest of the one in which `from` lies (if that is
@@ -144,6 +164,11 @@ impl<'a> Walk<'a> {
         }
         self.position = kept;
         Ok(found)
+    }
+
+    /// The file was written to: what was read of it does not count.
+    pub(super) fn forget(&mut self) {
+        self.buffer.clear();
     }
 
     fn claimed_end(&mut self) -> io::Result<Option<u64>> {
@@ -176,9 +201,11 @@ impl<'a> Walk<'a> {
             Ok(batch) => batch.size(),
             Err(error) => return Ok(Step::Bad(error.to_string())),
         };
+        let exact = self.exact && whole;
         let bytes = self.bytes(if whole { size } else { HEADER })?;
         let batch = Batch::header_only(bytes).expect("the same bytes as above");
-        if batch.base_offset() < expected || batch.last_offset_delta() < 0 {
+        let misplaced = batch.base_offset() < expected || exact && batch.base_offset() != expected;
+        if batch.last_offset_delta() < 0 || misplaced && !exact {
             return Ok(Step::Bad(format!(
                 "offset {} where {expected} or more is due",
                 batch.base_offset()
@@ -187,7 +214,7 @@ impl<'a> Walk<'a> {
         if whole && let Err(error) = Batch::at_start(bytes).and_then(|batch| batch.check_crc()) {
             return Ok(Step::Bad(error.to_string()));
         }
-        Ok(Step::Batch(FoundBatch {
+        let found = FoundBatch {
             position,
             size: size as u64,
             base: batch.base_offset(),
@@ -195,7 +222,11 @@ impl<'a> Walk<'a> {
             leader_epoch: batch.leader_epoch(),
             max_timestamp: batch.max_timestamp(),
             producer: producer_batch(&batch),
-        }))
+        };
+        Ok(match misplaced {
+            true => Step::Misplaced(found),
+            false => Step::Batch(found),
+        })
     }
 
     /// `count` bytes at the current place, which the file has.

@@ -303,6 +303,8 @@ impl ReadJob {
     fn scan(&self, bytes: &Bytes, left: u64) -> Result<Scan, ReadError> {
         let mut start = None;
         let mut at: usize = 0;
+        // The CRC leaves the base offset out: where none may be missing, each batch must go on where the last one ended.
+        let mut due = self.from;
         loop {
             let rest = bytes.get(at..).unwrap_or_default();
             let taken = start.map(|start| at - start).unwrap_or(0);
@@ -331,6 +333,16 @@ impl ReadJob {
                 }
                 continue;
             }
+            let misplaced = match taken {
+                0 => header.base_offset() > due,
+                _ => header.base_offset() != due,
+            };
+            if misplaced && !self.gaps_allowed {
+                if taken > 0 {
+                    break;
+                }
+                return Err(self.corrupt(format!("offset {} where {due} is due", header.base_offset())));
+            }
             let fits = match taken {
                 0 => size <= self.max_bytes || self.first_always,
                 _ => taken + size <= self.all_bytes,
@@ -355,6 +367,7 @@ impl ReadJob {
             }
             start.get_or_insert(at);
             at += size;
+            due = header.next_offset();
         }
         Ok(start.map_or(Scan::Nothing, |start| Scan::Found { start, end: at }))
     }

@@ -467,7 +467,7 @@ impl Replay<'_> {
                     Step::Batch(found) => each(&found),
                     Step::End => break,
                     // Damage was reported already; what is behind it still counts.
-                    Step::Bad(_) => {
+                    Step::Misplaced(_) | Step::Bad(_) => {
                         if walk.resynchronize()?.is_none() {
                             break;
                         }
@@ -523,7 +523,7 @@ pub(super) fn cut_files(disk: &Disk, dir: &Path, bases: &[Offset], to: Offset) -
         match walk.next(false)? {
             Step::Batch(found) if found.last < to => {}
             Step::Batch(found) => break found.position,
-            Step::End | Step::Bad(_) => break walk.position,
+            Step::End | Step::Misplaced(_) | Step::Bad(_) => break walk.position,
         }
     };
     if cut < len {

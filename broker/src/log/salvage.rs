@@ -11,6 +11,11 @@
 //!   reads as zeros (the file grew into fresh blocks), and one round writes at most [`ROUND_BYTES`]: torn if a whole
 //!   sector of zeros lies in it and the file ends within that many bytes; else rot, hence damage.
 //!   Under `flush.policy = async` many rounds may be unsynced, so the distance says nothing there.
+//!
+//! # A batch with another offset
+//! A batch's CRC leaves its base offset out (Kafka's record batch format, so that a leader may set it). Believing a turned
+//! bit there would make every batch behind it invalid. Where no offset may be missing, its neighbours say what it was, and
+//! it is put right; if they do not, the offsets between are missing and said to be.
 
 use std::io;
 use std::path::Path;
@@ -66,12 +71,13 @@ impl Salvage<'_> {
         let suspect = !self.clean && self.next.is_none_or(|next| next > self.recovery_point);
         let mut segment = Segment::new(self.base, self.now_ms);
         let mut start = 0;
+        let mut due = self.base;
         let mut rebuild = true;
         if let Some((offsets, times)) = self.load_indexes(len, suspect)?
-            && let Some(position) = self.starting_point(&log, len, offsets.last())?
+            && let Some((position, base)) = self.starting_point(&log, len, offsets.last())?
         {
             (segment.offsets, segment.times) = (offsets, times);
-            (start, rebuild) = (position, false);
+            (start, due, rebuild) = (position, base, false);
         }
         report.rebuilt_indexes += u64::from(rebuild && len > 0);
         segment.newest = segment.times.last();
@@ -83,7 +89,8 @@ impl Salvage<'_> {
         if trusted {
             segment.size = len;
         } else {
-            let mut walk = Walk::new(&log, len, start, self.base);
+            let mut walk = Walk::new(&log, len, start, due);
+            walk.exact = !self.config.compacted;
             self.scan(&log, &mut walk, &mut segment, suspect, epochs, report)?;
             report.scanned_bytes += walk.bytes_read;
             end = walk.expected;
@@ -186,21 +193,24 @@ impl Salvage<'_> {
         }
     }
 
-    /// Where the scan begins: at the batch that the index's last entry names, or at 0 when it has none. `None` if that
-    /// batch is not there.
+    /// Where the scan begins, and the base offset of the batch there: the one that the index's last entry names, or the
+    /// first when it has none. `None` if that batch is not there.
     fn starting_point(
         &self,
         log: &BlockingFile,
         len: u64,
         last: Option<OffsetEntry>,
-    ) -> io::Result<Option<u64>> {
-        let Some(entry) = last else { return Ok(Some(0)) };
+    ) -> io::Result<Option<(u64, Offset)>> {
+        let Some(entry) = last else {
+            return Ok(Some((0, self.base)));
+        };
         let position = u64::from(entry.position);
         if position >= len {
             return Ok(None);
         }
         let found = Walk::peek(log, len, position, self.base)?;
-        Ok(found.filter(|found| found.last == entry.offset).map(|_| position))
+        let named = found.filter(|found| found.last == entry.offset);
+        Ok(named.map(|found| (position, found.base)))
     }
 
     fn first_timestamp(&self, log: &BlockingFile, len: u64) -> io::Result<Option<i64>> {
@@ -224,8 +234,17 @@ impl Salvage<'_> {
             match walk.next(whole)? {
                 Step::Batch(found) => self.note(segment, &found, epochs),
                 Step::End => return Ok(()),
+                Step::Misplaced(found) => {
+                    if !self.put_right(log, walk, &found, report)? {
+                        let due = walk.expected;
+                        let reason = format!("offset {} where {due} is due", found.base);
+                        if !self.judge(log, walk, reason, found.base < due, segment, report)? {
+                            return Ok(());
+                        }
+                    }
+                }
                 Step::Bad(reason) => {
-                    if !self.judge(log, walk, reason, segment, report)? {
+                    if !self.judge(log, walk, reason, true, segment, report)? {
                         return Ok(());
                     }
                 }
@@ -248,19 +267,66 @@ impl Salvage<'_> {
         epochs.begin(found.leader_epoch, found.base);
     }
 
-    /// Deals with a place that holds no valid batch: cuts it away if it is a torn write, else notes the damage. True if
-    /// there is more to read behind it.
+    /// Deals with a whole batch that says another base offset than the one due. Where the batch after it begins right
+    /// behind what it would be, or there is none and a single bit differs, the offset is written again; where that one goes
+    /// on from what it says, offsets are missing. False if neither fits: then it is no valid batch. The walk looks at the
+    /// place again.
+    fn put_right(
+        &self,
+        log: &BlockingFile,
+        walk: &mut Walk<'_>,
+        found: &FoundBatch,
+        report: &mut RecoveryReport,
+    ) -> io::Result<bool> {
+        let due = walk.expected;
+        let mut ahead = Walk::new(log, walk.len, found.position + found.size, Offset::ZERO);
+        let after = match ahead.next(true)? {
+            Step::Batch(next) => Some(next.base),
+            _ => None,
+        };
+        let fits = match after {
+            Some(after) => after == due + (found.last.0 - found.base.0 + 1),
+            // An old batch that stands here again must not get new offsets.
+            None => (found.base.0 ^ due.0).count_ones() == 1,
+        };
+        if fits {
+            log.write_all_at(&due.0.to_be_bytes(), found.position)?;
+            log.sync_data()?;
+            walk.forget();
+            report.warnings.push(format!(
+                "the batch at byte {} of segment {} said offset {}, and its neighbours that it is {due}: put right",
+                found.position, self.base, found.base
+            ));
+            return Ok(true);
+        }
+        let missing = found.base > due && after == Some(found.last + 1);
+        if missing {
+            report.damage.push(Damage {
+                from: due,
+                to: found.base,
+                segment: self.base,
+                position: found.position,
+                reason: format!("offsets {due} to {} are missing", found.base.0 - 1),
+            });
+            walk.expected = found.base;
+        }
+        Ok(missing)
+    }
+
+    /// Deals with a place that holds no valid batch: cuts it away if it is a torn write, as far as it `may_be_torn`, else
+    /// notes the damage. True if there is more to read behind it.
     fn judge(
         &self,
         log: &BlockingFile,
         walk: &mut Walk<'_>,
         reason: String,
+        may_be_torn: bool,
         segment: &mut Segment,
         report: &mut RecoveryReport,
     ) -> io::Result<bool> {
         let (position, from, len) = (walk.position, walk.expected, walk.len);
         let resumed = walk.resynchronize()?;
-        let promised = self.next.is_some() || from < self.recovery_point;
+        let promised = !may_be_torn || self.next.is_some() || from < self.recovery_point;
         let near = len - position <= ROUND_BYTES as u64 || self.config.flush == FlushPolicy::Async;
         let torn = match &resumed {
             None => !promised,
@@ -269,13 +335,13 @@ impl Salvage<'_> {
         if torn {
             log.set_len(position)?;
             log.sync_data()?;
-            walk.position = position;
+            (walk.position, walk.expected) = (position, from);
             report.cut_bytes += len - position;
             return Ok(false);
         }
         let to = match &resumed {
             Some(found) => found.base,
-            None => self.next.unwrap_or(self.recovery_point),
+            None => self.next.unwrap_or(self.recovery_point.max(from)),
         };
         report.damage.push(Damage {
             from,

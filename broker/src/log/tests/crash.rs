@@ -82,6 +82,69 @@ fn zeros_and_garbage_behind_the_last_batch_are_cut() {
 }
 
 #[test]
+fn a_turned_bit_of_a_base_offset_is_put_right_and_missing_offsets_are_said_to_be() {
+    on_engines(|| async {
+        for turned in 0..5 {
+            for bit in [0, 3, 17, 40, 62] {
+                let (rig, stored) = five_batches(20).await;
+                let whole = stored.concat();
+                let at: usize = stored[..turned].iter().map(Bytes::len).sum();
+                change(&rig, |bytes| bytes[at + 7 - bit / 8] ^= 1 << (bit % 8));
+                let report = rig.crash(0);
+                assert_eq!(report.damage, [], "bit {bit} of batch {turned}");
+                assert_eq!((report.cut_bytes, report.warnings.len()), (0, 1), "{report:?}");
+                let file = std::fs::read(rig.files(".log").pop().unwrap()).unwrap();
+                assert!(file == whole, "bit {bit} of batch {turned}");
+                assert_eq!(survivors(&rig).await, stored);
+            }
+        }
+        // A batch is gone, and those around it are whole: nothing is renumbered.
+        let (rig, stored) = five_batches(20).await;
+        change(&rig, |bytes| {
+            let from = stored[0].len();
+            bytes.drain(from..from + stored[1].len());
+        });
+        let report = rig.crash(0);
+        let ranges: Vec<_> = report
+            .damage
+            .iter()
+            .map(|found| (found.from.0, found.to.0))
+            .collect();
+        assert_eq!((ranges, report.cut_bytes, rig.end()), (vec![(3, 6)], 0, 15));
+        rig.with(|log| log.set_high_watermark(Offset(15)));
+        assert!(matches!(
+            rig.read(3, 1 << 20).await,
+            Err(ReadError::Corrupt { .. })
+        ));
+        assert_eq!(rig.read(6, 1 << 20).await.unwrap(), stored[2..].concat());
+    });
+}
+
+#[test]
+fn a_base_offset_that_turned_while_the_log_is_open_is_refused_where_it_stands() {
+    on_engines(|| async {
+        for bit in [0, 3, 40] {
+            let (rig, stored) = five_batches(20).await;
+            let checkpoint = rig.close().await;
+            rig.recover(true, Some(checkpoint)).unwrap();
+            rig.with(|log| log.set_high_watermark(Offset(15)));
+            let at = stored[0].len() + stored[1].len();
+            change(&rig, |bytes| bytes[at + 7 - bit / 8] ^= 1 << (bit % 8));
+            assert_eq!(
+                rig.read(0, 1 << 20).await.unwrap(),
+                stored[..2].concat(),
+                "bit {bit}"
+            );
+            let refused = rig.read(6, 1 << 20).await.unwrap_err();
+            assert!(
+                matches!(refused, ReadError::Corrupt { at, .. } if at.0 == 6),
+                "{refused}"
+            );
+        }
+    });
+}
+
+#[test]
 fn a_flipped_bit_in_the_middle_is_kept_reported_and_refused() {
     on_engines(|| async {
         for (recovery_point, clean) in [(0, false), (9, false), (15, false), (15, true)] {
