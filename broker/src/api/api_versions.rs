@@ -1,10 +1,14 @@
 //! ApiVersions: what this broker serves, computed from the table of handlers.
 
 use bytes::Bytes;
-use protocol::messages::api_versions::{ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseApiKey};
-use protocol::{ApiKey, ErrorCode};
+use protocol::messages::api_versions::{
+    ApiVersionsRequest, ApiVersionsResponse, ApiVersionsResponseApiKey, ApiVersionsResponseFinalizedFeature,
+    ApiVersionsResponseSupportedFeature,
+};
+use protocol::{ApiKey, ErrorCode, Str};
 
 use super::serve::{self, Core, Ctx, Outcome};
+use super::update_features::{FEATURES, Feature};
 
 /// Answers with the table.
 pub async fn handle(ctx: &Ctx, request: ApiVersionsRequest) -> ApiVersionsResponse {
@@ -34,7 +38,27 @@ fn wrong_target(ctx: &Ctx, request: &ApiVersionsRequest) -> Option<ErrorCode> {
 fn answer(core: &Core) -> ApiVersionsResponse {
     ApiVersionsResponse {
         api_keys: core.served().map(advertised).collect(),
+        supported_features: FEATURES.iter().map(supported).collect(),
+        // They are what they were when the cluster was formed.
+        finalized_features_epoch: 0,
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..Default::default()
+    }
+}
+
+fn supported(feature: &Feature) -> ApiVersionsResponseSupportedFeature {
+    ApiVersionsResponseSupportedFeature {
+        name: Str::from(feature.name),
+        min_version: feature.level,
+        max_version: feature.level,
+    }
+}
+
+fn finalized(feature: &Feature) -> ApiVersionsResponseFinalizedFeature {
+    ApiVersionsResponseFinalizedFeature {
+        name: Str::from(feature.name),
+        min_version_level: feature.level,
+        max_version_level: feature.level,
     }
 }
 

@@ -16,6 +16,7 @@ pub mod delete_topics;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
+pub mod describe_log_dirs;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod elect_leaders;
@@ -43,6 +44,7 @@ mod replies;
 pub mod serve;
 pub mod sync_group;
 pub mod unregister_broker;
+pub mod update_features;
 mod voters;
 
 pub use serve::{Connection, Core, Ctx, Order, Outcome, order, serve};
@@ -82,6 +84,8 @@ pub(crate) fn table() -> Vec<Row> {
         row(Alone, unregister_broker::handle),
         row(Alone, alter_partition_reassignments::handle),
         row(Alone, list_partition_reassignments::handle),
+        row(Alone, describe_log_dirs::handle),
+        row(Alone, update_features::handle),
         row(Alone, describe_quorum::handle),
         row(Alone, add_raft_voter::handle),
         row(Alone, remove_raft_voter::handle),

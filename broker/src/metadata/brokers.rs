@@ -97,7 +97,7 @@ fn another_process(
     let mut healed = after.unwrap_or_else(|| partition.clone());
     if healed.leader.is_none() {
         let serves = |other: NodeId| other == new.node || image.serves(other);
-        let leader = election::elect(&healed, serves, policy.unclean);
+        let leader = election::elect(&healed, serves, false);
         let again = partition.leader == Some(new.node);
         if leader.is_some() {
             // The step without a leader is never seen: one new epoch for both.

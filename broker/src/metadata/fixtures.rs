@@ -3,7 +3,7 @@
 use protocol::ids::{NodeId, TopicId};
 
 use super::record::{self, Endpoint, Record};
-use super::{Defaults, Given, MetadataImage, NewTopic, Outcome, Request, decide};
+use super::{Defaults, Given, LogEnds, MetadataImage, NewTopic, Outcome, Request, decide};
 
 /// `n` unfenced brokers 0.. in a formed cluster; racks a, b, c in turn.
 pub(crate) fn image(brokers: i32) -> MetadataImage {
@@ -60,18 +60,29 @@ pub(crate) fn new_topic(name: &str, partitions: i32, replication_factor: i16) ->
 
 /// Decides with ids that count up.
 pub(crate) fn decided(image: &MetadataImage, request: &Request) -> Outcome {
+    decided_at(image, request, 1_000, &mut LogEnds::default())
+}
+
+/// The same at a time, with what brokers said of logs that nobody leads.
+pub(crate) fn decided_at(
+    image: &MetadataImage,
+    request: &Request,
+    now_ms: i64,
+    log_ends: &mut LogEnds,
+) -> Outcome {
     let mut next = 1000 + image.topics.len() as u64;
     let mut fresh_id = || {
         next += 1;
         topic_id(next).0
     };
     let mut given = Given {
-        now_ms: 1_000,
+        now_ms,
         fresh_id: &mut fresh_id,
         defaults: &Defaults {
             partitions: 3,
             ..Defaults::default()
         },
+        log_ends,
     };
     decide(image, &mut given, request)
 }

@@ -3,15 +3,15 @@
 //! The model acknowledges a write when the partition has a leader and enough in-sync replicas, and remembers who has it.
 //! A leader that was elected without losses being allowed must have all that was acknowledged.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::ids::{NodeId, TopicPartition};
 
-use super::fixtures::{decided, done, image, new_topic};
+use super::fixtures::{decided, decided_at, done, image, new_topic};
 use super::image::PartitionImage;
 use super::{
-    AlterResource, ConfigChange, ConfigOp, IsrChange, MetadataImage, Registration, Reply, Request, Resource,
-    TopicReassignments,
+    AlterResource, ConfigChange, ConfigOp, DamagedReplica, IsrChange, LogEnd, LogEnds, MetadataImage,
+    Registration, Reply, Request, Resource, TopicReassignments,
 };
 
 /// splitmix64: a history is its seed.
@@ -37,6 +37,10 @@ struct History {
     min_isr: usize,
     /// `unclean.leader.election.enable` of the topic.
     unclean: bool,
+    now_ms: i64,
+    log_ends: LogEnds,
+    /// Who said how far its log goes, under the present leader epoch and in its present life.
+    spoke: BTreeSet<NodeId>,
     /// Who came back with an empty disk in this step.
     emptied: Option<NodeId>,
     incarnations: u8,
@@ -63,6 +67,9 @@ impl History {
             acknowledged: 0,
             min_isr: 2,
             unclean,
+            now_ms: 0,
+            log_ends: LogEnds::default(),
+            spoke: BTreeSet::new(),
             emptied: None,
             incarnations: 100,
             told: Vec::new(),
@@ -91,7 +98,11 @@ impl History {
 
     fn ask(&mut self, request: &Request) -> Reply {
         let before = self.partition();
-        let reply = done(&mut self.image, request);
+        let outcome = decided_at(&self.image, request, self.now_ms, &mut self.log_ends);
+        self.image
+            .apply_each(&outcome.records)
+            .expect("decisions fit their image");
+        let reply = outcome.reply;
         let after = self.partition();
         // Who holds no replica any more deletes it.
         self.holds.retain(|node, _| after.replicas.contains(node));
@@ -143,6 +154,7 @@ impl History {
         if after.leader_epoch == before.leader_epoch {
             return;
         }
+        self.spoke.clear();
         let eligible = before.isr.contains(&leader) || before.elr.contains(&leader);
         let trusted = !self.unclean || (eligible && self.emptied != Some(leader));
         let held = self.held(leader);
@@ -198,6 +210,7 @@ impl History {
             shards: 1,
             clean_shutdown: clean,
         };
+        self.spoke.remove(&node);
         self.ask(&Request::RegisterBroker(registration));
         self.emptied = None;
     }
@@ -235,6 +248,61 @@ impl History {
         self.ask(&request);
     }
 
+    /// A part of what a replica holds turns out to be damaged: it cuts only if it may.
+    fn damage(&mut self, node: NodeId, left: u64) {
+        let request = Request::GiveUpDamaged {
+            node,
+            broker_epoch: self.epoch(node),
+            damaged: vec![DamagedReplica {
+                partition: TopicPartition {
+                    topic_id: self.image.topic("t").expect("it was created").id,
+                    partition: 0,
+                },
+                leader_epoch: self.partition().leader_epoch,
+            }],
+        };
+        if matches!(self.ask(&request), Reply::GiveUpDamaged(Ok(items)) if items[0].is_ok()) {
+            let held = self.held(node);
+            self.holds.insert(node, held.min(left));
+        }
+    }
+
+    /// A replica says how far its log goes, if nobody leads. Where that makes one lead, it is the longest of those that
+    /// live and spoke, and who is silent was waited for.
+    fn say(&mut self, node: NodeId) {
+        let partition = self.partition();
+        if partition.leader.is_some() || !partition.replicas.contains(&node) {
+            return;
+        }
+        let request = Request::LogEnds {
+            node,
+            broker_epoch: self.epoch(node),
+            ends: vec![LogEnd {
+                partition: TopicPartition {
+                    topic_id: self.image.topic("t").expect("it was created").id,
+                    partition: 0,
+                },
+                leader_epoch: partition.leader_epoch,
+                last_epoch: 0,
+                log_end: self.held(node) as i64,
+            }],
+        };
+        if self.image.serves(node) {
+            self.spoke.insert(node);
+        }
+        let spoke = self.spoke.iter().copied();
+        let spoke: Vec<NodeId> = spoke.filter(|node| self.image.serves(*node)).collect();
+        let longest = spoke.iter().map(|node| self.held(*node)).max();
+        let Reply::LogEnds(Ok(elected)) = self.ask(&request) else {
+            return;
+        };
+        for leader in elected {
+            assert!(self.unclean, "{}", self.told.join("\n"));
+            assert_eq!(Some(leader.log_end as u64), longest, "{}", self.told.join("\n"));
+            assert!(spoke.contains(&leader.leader), "{}", self.told.join("\n"));
+        }
+    }
+
     fn min_isr(&mut self, min_isr: usize) {
         self.min_isr = min_isr;
         self.ask(&Request::AlterConfigs {
@@ -267,7 +335,8 @@ impl History {
 
     fn step(&mut self, dice: &mut Dice) {
         let node = NodeId(dice.below(BROKERS as u64) as i32);
-        match dice.below(14) {
+        self.now_ms += dice.below(2_000) as i64;
+        match dice.below(18) {
             0 | 1 => self.fence(node, true),
             2 | 3 => self.fence(node, false),
             4 | 5 => {
@@ -283,6 +352,11 @@ impl History {
             9 if dice.below(4) == 0 => self.min_isr(1 + dice.below(3) as usize),
             10 if dice.below(4) == 0 => self.unregister(node),
             11 if dice.below(3) == 0 => self.reassign(None),
+            14..=16 => self.say(node),
+            13 => {
+                let left = dice.below(self.acknowledged + 1);
+                self.damage(node, left);
+            }
             12 => {
                 let first = dice.below(BROKERS as u64) as i32;
                 let count = 1 + dice.below(3) as i32;
@@ -338,6 +412,8 @@ fn an_unclean_leader_ends_eligibility() {
     }
     assert_eq!(history.partition().elr, [replicas[2]]);
     history.fence(replicas[0], false);
+    assert_eq!(history.partition().leader, None, "it may miss records");
+    history.say(replicas[0]);
     assert_eq!(history.partition().leader, Some(replicas[0]));
     assert!(history.partition().elr.is_empty(), "{:?}", history.partition());
 }

@@ -4,21 +4,33 @@
 //! Owns when an election is needed and possible. Leaves who is chosen to `election.rs`.
 
 use protocol::error_code::ErrorCode;
-use protocol::ids::TopicId;
+use protocol::ids::{NodeId, TopicId, TopicPartition};
 
 use super::image::{PartitionImage, changed_record};
 use super::{
-    ElectedPartition, ItemError, MetadataImage, Outcome, Record, Reply, TopicImage, TopicPartitions, election,
+    ElectedPartition, Given, ItemError, MetadataImage, Outcome, Record, Reply, TopicImage, TopicPartitions,
+    election,
 };
 
 /// ElectLeaders (KIP-460): of the named partitions, or of all. Of all, only those are answered for where something was to
 /// be done.
-pub(super) fn elect(image: &MetadataImage, unclean: bool, named: Option<&[TopicPartitions]>) -> Outcome {
+pub(super) fn elect(
+    image: &MetadataImage,
+    given: &Given<'_>,
+    unclean: bool,
+    named: Option<&[TopicPartitions]>,
+) -> Outcome {
     let mut records = Vec::new();
     let mut replies = Vec::new();
     let mut decide = |topic: &TopicImage, number: i32, always: bool| {
         let result = match topic.partition(number) {
-            Some(partition) => elect_one(image, unclean, partition),
+            Some(partition) => {
+                let id = TopicPartition {
+                    topic_id: topic.id,
+                    partition: number,
+                };
+                elect_one(image, given, unclean, &id, partition)
+            }
             None => Err(unknown(&topic.name, number)),
         };
         let needless = matches!(&result, Err(error) if error.code == ErrorCode::ElectionNotNeeded);
@@ -86,7 +98,9 @@ pub(super) fn balance(image: &MetadataImage, most: usize) -> Outcome {
 
 fn elect_one(
     image: &MetadataImage,
+    given: &Given<'_>,
     unclean: bool,
+    id: &TopicPartition,
     partition: &PartitionImage,
 ) -> Result<PartitionImage, ItemError> {
     if !unclean {
@@ -95,7 +109,11 @@ fn elect_one(
     if partition.leader.is_some() {
         return refuse(ErrorCode::ElectionNotNeeded, "the partition has a leader");
     }
-    match election::elect(partition, |node| image.serves(node), true) {
+    let serves = |node: NodeId| image.serves(node);
+    let longest = || given.log_ends.longest(image, id, partition).map(|(node, _)| node);
+    let leader = election::elect(partition, serves, false).or_else(longest);
+    // Asked for by hand: whoever lives, also where nobody has said yet how far its log goes.
+    match leader.or_else(|| election::elect(partition, serves, true)) {
         Some(leader) => Ok(election::with_leader(partition, Some(leader))),
         None => refuse(ErrorCode::EligibleLeadersNotAvailable, "no replica is alive"),
     }
@@ -133,7 +151,6 @@ fn record(topic: TopicId, number: i32, changed: &PartitionImage) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use protocol::ids::NodeId;
 
     use crate::metadata::fixtures::{decided, done, image, new_topic};
     use crate::metadata::{IsrChange, Request};
@@ -195,7 +212,7 @@ mod tests {
             node: second,
             broker_epoch: 1,
             changes: vec![IsrChange {
-                partition: protocol::ids::TopicPartition {
+                partition: TopicPartition {
                     topic_id: image.topic("t").unwrap().id,
                     partition: 0,
                 },

@@ -10,6 +10,7 @@
 mod assign;
 mod brokers;
 mod configs;
+pub mod damaged;
 mod election;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -25,6 +26,7 @@ pub mod record;
 mod rules;
 mod stopping;
 mod topics;
+mod unclean;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,6 +39,7 @@ pub use image::{Broker, ImageDiff, MetadataImage, PartitionImage, TopicImage, is
 pub use producer_ids::BLOCK_LEN;
 pub use record::{Address, Endpoint, Record};
 pub use stopping::{BlockingPartition, Stopping, stopping};
+pub use unclean::LogEnds;
 
 /// What a decision may know beside the image: nothing here is read from a clock or a dice inside.
 pub struct Given<'a> {
@@ -45,6 +48,8 @@ pub struct Given<'a> {
     /// Random 16 bytes at every call: ids of new topics.
     pub fresh_id: &'a mut dyn FnMut() -> [u8; 16],
     pub defaults: &'a Defaults,
+    /// What brokers said of logs that nobody leads; changed by what they say.
+    pub log_ends: &'a mut LogEnds,
 }
 
 /// What a topic gets that does not say otherwise.
@@ -149,6 +154,18 @@ pub enum Request {
         broker_epoch: i64,
         changes: Vec<IsrChange>,
     },
+    /// The broker asks to leave the in-sync sets of replicas that are corrupt in the middle, to fetch them again.
+    GiveUpDamaged {
+        node: NodeId,
+        broker_epoch: i64,
+        damaged: Vec<DamagedReplica>,
+    },
+    /// How far the logs of some partitions on a broker go that nobody leads.
+    LogEnds {
+        node: NodeId,
+        broker_epoch: i64,
+        ends: Vec<LogEnd>,
+    },
     /// New advertised addresses of a running broker, by listener name; listeners not named keep theirs.
     UpdateListeners {
         node: NodeId,
@@ -180,6 +197,9 @@ pub enum Reply {
     /// How many moved.
     BalanceLeaders(u64),
     AlterPartition(Result<Vec<Result<PartitionState, ItemError>>, ItemError>),
+    GiveUpDamaged(Result<Vec<Result<(), ItemError>>, ItemError>),
+    /// The partitions that are led again, by a replica that may miss records.
+    LogEnds(Result<Vec<UncleanLeader>, ItemError>),
     UpdateListeners(Result<Updated<Vec<Endpoint>>, ItemError>),
     SetDynamicConfigs(Result<Updated<BTreeMap<String, String>>, ItemError>),
 }
@@ -350,6 +370,40 @@ pub struct PartitionState {
     pub partition_epoch: i32,
 }
 
+/// GiveUpDamaged: one replica on the broker that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamagedReplica {
+    pub partition: TopicPartition,
+    /// That the change is made from.
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// LogEnds: the log of one replica.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEnd {
+    pub partition: TopicPartition,
+    /// Of the partition, while nobody leads it.
+    pub leader_epoch: LeaderEpoch,
+    /// Leader epoch of its last record; -1: it has none.
+    pub last_epoch: i32,
+    /// Offset after its last record.
+    pub log_end: i64,
+}
+
+/// LogEnds: a partition that is led by a replica that may miss acknowledged records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UncleanLeader {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub leader: NodeId,
+    /// Of its last record; -1: it has none.
+    pub last_epoch: i32,
+    /// Where its log ends: what was acknowledged from there on is given up.
+    pub log_end: i64,
+    /// Who has all that was acknowledged, and is not there.
+    pub missing: Vec<NodeId>,
+}
+
 /// A broker that starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
@@ -419,7 +473,7 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
         }
         Request::UnregisterBroker { node } => brokers::unregister(image, *node),
         Request::ElectLeaders { unclean, partitions } => {
-            leaders::elect(image, *unclean, partitions.as_deref())
+            leaders::elect(image, given, *unclean, partitions.as_deref())
         }
         Request::AlterReassignments {
             topics,
@@ -431,6 +485,16 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
             broker_epoch,
             changes,
         } => isr::alter(image, given.defaults, *node, *broker_epoch, changes),
+        Request::GiveUpDamaged {
+            node,
+            broker_epoch,
+            damaged,
+        } => damaged::give_up(image, given.defaults, *node, *broker_epoch, damaged),
+        Request::LogEnds {
+            node,
+            broker_epoch,
+            ends,
+        } => unclean::noted(image, given, *node, *broker_epoch, ends),
         Request::UpdateListeners { node, listeners } => brokers::update_listeners(image, *node, listeners),
         Request::SetDynamicConfigs { node, set, unset } => {
             configs::set_dynamic(image, given.defaults, *node, set, unset)

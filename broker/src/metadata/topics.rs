@@ -573,6 +573,7 @@ mod tests {
             now_ms: 0,
             fresh_id: &mut fresh_id,
             defaults: &defaults,
+            log_ends: &mut Default::default(),
         };
         assert_eq!(fresh_topic_id(&mut given), TopicId([7; 16]));
     }

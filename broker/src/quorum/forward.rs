@@ -160,6 +160,8 @@ fn repeatable(request: &Request) -> bool {
             | Request::FenceBroker { .. }
             | Request::ControlledShutdown { .. }
             | Request::AlterPartition { .. }
+            | Request::GiveUpDamaged { .. }
+            | Request::LogEnds { .. }
             | Request::UpdateListeners { .. }
             | Request::SetDynamicConfigs { .. }
             | Request::AllocateProducerIds { .. }

@@ -60,7 +60,7 @@ pub use log_files::LogError;
 pub use types::Voter;
 pub use voters::{Description, MOST_VOTERS, Member, VotersReply, VotersRequest};
 
-use crate::metadata::{Defaults, MetadataImage, record};
+use crate::metadata::{Defaults, LogEnds, MetadataImage, record};
 use crate::rt::control::http::{self, Server};
 use crate::rt::control::net::Listener;
 use crate::rt::control::sync::{mpsc, watch};
@@ -273,6 +273,7 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         log,
         disk: options.disk.clone(),
         defaults: options.defaults.clone(),
+        log_ends: LogEnds::default(),
         forwarder,
         caught_up: None,
     };

@@ -14,7 +14,7 @@ use super::forward::Forwarder;
 use super::handle::{Answered, Publisher, Refused, ReplySlot, Submitted};
 use super::log_store::LogStore;
 use super::raft::{Config, Proposal, Raft};
-use crate::metadata::{Defaults, Given, MetadataImage, Record, Reply, decide};
+use crate::metadata::{Defaults, Given, LogEnds, MetadataImage, Record, Reply, decide};
 use crate::rt::control;
 use crate::rt::control::sync::mpsc;
 use crate::rt::file::Disk;
@@ -34,6 +34,8 @@ pub(super) struct Proposer {
     pub(super) log: LogStore,
     pub(super) disk: Disk,
     pub(super) defaults: Defaults,
+    /// What brokers said of logs that nobody leads: soft state, said again to the next leader.
+    pub(super) log_ends: LogEnds,
     /// Carries changes to the leader where that is another broker; none where there is only this one.
     pub(super) forwarder: Option<Forwarder>,
     /// The term for which the image is known to contain everything committed before it.
@@ -98,7 +100,7 @@ impl Proposer {
 
     /// Decides against the image that the requests before it in this turn lead to.
     fn decide_one(
-        &self,
+        &mut self,
         image: &mut MetadataImage,
         submitted: Submitted,
         records: &mut Vec<Record>,
@@ -112,6 +114,7 @@ impl Proposer {
             now_ms: wall_ms(),
             fresh_id: &mut fresh_id,
             defaults: &self.defaults,
+            log_ends: &mut self.log_ends,
         };
         let outcome = decide(image, &mut given, &request);
         let mut after = image.clone();

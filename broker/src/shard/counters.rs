@@ -57,6 +57,10 @@ counters! {
     counter replication_connects "Connections to leaders begun";
     counter replication_out_bytes "Bytes sent to followers";
     counter replication_in_bytes "Bytes received from leaders";
+    gauge replicas_damaged "Replicas here with records that their disk does not hold any more";
+    counter damaged_replicas_refetched "Damaged replicas given up to be fetched again";
+    counter unclean_leader_elections "Partitions led by a replica that may miss acknowledged records, after this broker said how far its log goes";
+    counter acknowledged_records_given_up "Records known to be acknowledged that were cut here, because an unclean leader misses them";
     gauge log_directories_offline "Log directories that failed";
 }
 

@@ -4,6 +4,7 @@
 //! `replication/follower.rs`, bytes and files to `log/`. Nothing here waits.
 
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,7 +67,7 @@ pub(super) struct Follows {
 
 /// How a log is cut.
 #[derive(Clone, Copy, Debug)]
-enum Cut {
+pub(super) enum Cut {
     /// What lies at and above it goes.
     To(Offset),
     /// Everything goes; the log begins there.
@@ -92,7 +93,7 @@ impl Partition {
     fn follows_now(&self) -> Option<Follows> {
         self.follows
             .get()
-            .filter(|_| !self.cutting.get() && !self.is_offline())
+            .filter(|_| !self.cutting.get() && !self.giving_up.get() && !self.is_offline())
     }
 
     /// The same, for what came from a leader under `sent`.
@@ -190,6 +191,7 @@ impl Shard {
             let mine = mine.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset });
             cut_at(leader, mine, log.offsets().log_end)
         };
+        self.given_up_to_leader(partition, to);
         self.begin_cut(partition, Cut::To(to));
         Ok(())
     }
@@ -210,10 +212,27 @@ impl Shard {
         };
         match out_of_range(log_end, leader_start, leader_end) {
             OutOfRange::StartAnew(at) => self.begin_cut(partition, Cut::Anew(at)),
-            OutOfRange::Truncate(to) => self.begin_cut(partition, Cut::To(to)),
+            OutOfRange::Truncate(to) => {
+                self.given_up_to_leader(partition, to);
+                self.begin_cut(partition, Cut::To(to));
+            }
             OutOfRange::AskAgain => {}
         }
         Ok(())
+    }
+
+    /// Says which records are lost, where the leader misses some that were acknowledged: only an unclean one does.
+    fn given_up_to_leader(&self, partition: &Partition, to: Offset) {
+        let committed = partition.high_watermark();
+        if to < committed {
+            let records = committed - to;
+            let given_up = &self.counters.acknowledged_records_given_up;
+            given_up.fetch_add(u64::try_from(records).unwrap_or(0), Relaxed);
+            tracing::error!(
+                topic = %partition.topic, partition = partition.id.partition, from = %to, to = %committed,
+                "acknowledged records are given up: the leader, elected uncleanly, misses them"
+            );
+        }
     }
 
     /// Makes a partition what the image says it is, and tells the sessions if they have to look again.
@@ -227,10 +246,10 @@ impl Shard {
         }
     }
 
-    fn begin_cut(self: &Rc<Self>, partition: &Rc<Partition>, cut: Cut) {
+    pub(super) fn begin_cut(self: &Rc<Self>, partition: &Rc<Partition>, cut: Cut) {
         let (topic, number) = (&partition.topic, partition.id.partition);
         let committed = partition.high_watermark();
-        tracing::info!(%topic, partition = number, %committed, ?cut, "cut what the leader does not have");
+        tracing::info!(%topic, partition = number, %committed, ?cut, "cut a log, to follow its leader from there");
         partition.cutting.set(true);
         self.follow_changed.tell(partition.id);
         let (shard, partition) = (self.clone(), partition.clone());

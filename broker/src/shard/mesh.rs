@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::Shard;
 use super::produce::{PartOutcome, Produce};
-use super::queries::{EpochQuery, EpochReply, OffsetQuery, OffsetReply};
+use super::queries::{DirReplicas, EpochQuery, EpochReply, OffsetQuery, OffsetReply};
 use super::read::{Read, ReadReply, WatchTicket, Watching};
 use crate::rt::mesh::{Inbound, Replier};
 use crate::rt::{self, ShardId};
@@ -27,6 +27,8 @@ pub enum Message {
     ListOffsets(Vec<OffsetQuery>),
     /// Where leader epochs ended.
     EpochEnds(Vec<EpochQuery>),
+    /// What replicas it has.
+    Replicas,
     /// A question to the group coordinators of that core.
     Group(Box<super::coordinator::Request>),
     /// A follower that wants that core, and came in at another.
@@ -47,6 +49,8 @@ pub enum Answer {
     ListOffsets(Vec<OffsetReply>),
     /// One reply per query, in the order asked.
     EpochEnds(Vec<EpochReply>),
+    /// One for each log directory.
+    Replicas(Vec<DirReplicas>),
     /// The coordinator's reply.
     Group(super::coordinator::Reply),
 }
@@ -133,6 +137,7 @@ impl Shard {
             }
             Message::ListOffsets(queries) => Answer::ListOffsets(self.list_offsets(queries).await),
             Message::EpochEnds(queries) => Answer::EpochEnds(self.epoch_ends(&queries)),
+            Message::Replicas => Answer::Replicas(self.replicas()),
             Message::Group(request) => Answer::Group(self.coordinators.serve(self, *request).await),
             Message::Follower(arrival) => {
                 super::peers::welcome(self, *arrival);

@@ -7,10 +7,12 @@ pub mod bridge;
 mod cold;
 pub mod coordinator;
 pub mod counters;
+mod damage;
 pub mod error;
 pub mod follow;
 mod isr;
 pub mod lead;
+mod leaderless;
 pub mod mesh;
 pub mod news;
 pub mod partitions;
@@ -267,6 +269,8 @@ impl Shard {
         rt::spawn(shard.clone().run_rounds()).detach();
         rt::spawn(shard.clone().run_upkeep()).detach();
         rt::spawn(shard.clone().run_isr()).detach();
+        rt::spawn(shard.clone().run_damaged()).detach();
+        rt::spawn(shard.clone().run_leaderless()).detach();
         shard
     }
 

@@ -34,6 +34,10 @@ pub struct Shared {
     pub(super) broker_epochs: RefCell<BTreeMap<NodeId, i64>>,
     /// Partitions whose ISR somebody may leave or join.
     pub(super) isr_wanted: News,
+    /// Partitions whose logs turned out to be damaged.
+    pub(super) damaged: News,
+    /// Partitions that nobody leads any more.
+    pub(super) leaderless: News,
     /// Deliberate faults, tests only.
     pub(super) faults: Faults,
 }
@@ -65,6 +69,10 @@ pub struct Partition {
     pub(super) follows: Cell<Option<Follows>>,
     /// A cut waits or runs: it neither leads nor follows.
     pub(super) cutting: Cell<bool>,
+    /// First offset at which its log is known to be damaged.
+    pub(super) damaged: Cell<Option<Offset>>,
+    /// The quorum is asked to take it out of the in-sync set: it does not follow.
+    pub(super) giving_up: Cell<bool>,
     pub(super) shared: Rc<Shared>,
     /// The undecided ISR proposal was sent more than once.
     pub(super) isr_retried: Cell<bool>,
@@ -101,6 +109,8 @@ impl Partition {
             leader: RefCell::new(None),
             follows: Cell::new(None),
             cutting: Cell::new(false),
+            damaged: Cell::new(None),
+            giving_up: Cell::new(false),
             shared,
             isr_retried: Cell::new(false),
             settled: Event::default(),
@@ -185,6 +195,9 @@ impl Partition {
             return self.follows.take().is_some();
         }
         self.resign();
+        if state.leader.is_none() && state.replicas.contains(&me) {
+            self.shared.leaderless.tell(self.id);
+        }
         let leader = state.leader.filter(|_| state.replicas.contains(&me));
         self.follow(leader.map(|leader| (leader, state.leader_epoch)))
     }

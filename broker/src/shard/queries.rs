@@ -3,6 +3,7 @@
 //! Leaves looking into indexes to `log/` and the wire to `api/list_offsets` and `api/offset_for_leader_epoch`.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use protocol::ids::{LeaderEpoch, Offset, TopicPartition};
 
@@ -71,7 +72,49 @@ pub struct EpochQuery {
 /// Reply to an [`EpochQuery`]; none if the log knows no such epoch.
 pub type EpochReply = Result<Option<EpochEnd>, PartitionError>;
 
+/// The replicas of one core in one log directory.
+#[derive(Clone, Debug, Default)]
+pub struct DirReplicas {
+    /// The directory failed: nothing in it is served.
+    pub offline: bool,
+    /// In no order.
+    pub replicas: Vec<ReplicaSize>,
+}
+
+/// One replica on this broker.
+#[derive(Clone, Debug)]
+pub struct ReplicaSize {
+    /// Name of its topic.
+    pub topic: Arc<str>,
+    /// Of which partition.
+    pub partition: i32,
+    /// Bytes of its log files.
+    pub size: u64,
+    /// Records it lacks of those that are known to be committed.
+    pub lag: i64,
+}
+
 impl Shard {
+    /// The replicas of this core, by log directory in the order of `log.dirs`.
+    pub(super) fn replicas(&self) -> Vec<DirReplicas> {
+        let offline = self.dirs.iter().map(|dir| DirReplicas {
+            offline: dir.offline.get(),
+            replicas: Vec::new(),
+        });
+        let mut found: Vec<DirReplicas> = offline.collect();
+        for partition in self.all_partitions() {
+            let Ok(log) = partition.log() else { continue };
+            let offsets = log.offsets();
+            found[partition.dir].replicas.push(ReplicaSize {
+                topic: partition.topic.clone(),
+                partition: partition.id.partition,
+                size: log.size(),
+                lag: (offsets.high_watermark - offsets.log_end).max(0),
+            });
+        }
+        found
+    }
+
     /// Answers each query in order.
     pub async fn list_offsets(self: &Rc<Self>, queries: Vec<OffsetQuery>) -> Vec<OffsetReply> {
         let mut replies = Vec::with_capacity(queries.len());

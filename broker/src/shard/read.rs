@@ -91,6 +91,7 @@ pub struct WatchTicket {
 enum Planned {
     Now(ReadReply),
     Later {
+        partition: Rc<Partition>,
         found: Found,
         job: ReadJob,
         /// Bytes the job may return.
@@ -130,14 +131,19 @@ impl Shard {
         for planned in planned {
             reads.push(match planned {
                 Planned::Now(reply) => finish_read(reply, None),
-                Planned::Later { found, job, .. } => {
+                Planned::Later {
+                    partition,
+                    found,
+                    job,
+                    ..
+                } => {
                     let bytes = job.largest_read();
                     let room = match self.cold_reads.at_once(bytes, already) {
                         None if !has_some && already == 0 => Some(self.cold_reads.room(bytes).await),
                         room => room,
                     };
                     already += room.as_ref().map_or(0, |_| bytes);
-                    finish_read(Ok(found), room.map(|room| (job, room)))
+                    finish_read(Ok(found), room.map(|room| (partition, job, room)))
                 }
             });
         }
@@ -224,14 +230,14 @@ impl Planned {
     }
 }
 
-async fn finish_read(reply: ReadReply, job: Option<(ReadJob, Room)>) -> ReadReply {
+async fn finish_read(reply: ReadReply, job: Option<(Rc<Partition>, ReadJob, Room)>) -> ReadReply {
     let mut found = reply?;
-    if let Some((job, room)) = job {
+    if let Some((partition, job, room)) = job {
         let job = match room.whole {
             true => job,
             false => job.up_to(LITTLE),
         };
-        let records = job.run().await?;
+        let records = partition.noticed(job.run().await)?;
         found.records = room.hold(records);
     }
     Ok(found)
@@ -239,7 +245,7 @@ async fn finish_read(reply: ReadReply, job: Option<(ReadJob, Room)>) -> ReadRepl
 
 /// Decides what to read of one partition, without touching the disk.
 fn plan(
-    partition: &Partition,
+    partition: &Rc<Partition>,
     part: &ReadPart,
     left: usize,
     first_always: bool,
@@ -294,6 +300,7 @@ fn plan(
                 Planned::Now(Ok(found))
             }
             ReadPlan::Cold(job) => Planned::Later {
+                partition: partition.clone(),
                 found,
                 job,
                 most: max_bytes,

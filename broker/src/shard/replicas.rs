@@ -272,6 +272,10 @@ impl Shard {
         if let Some(state) = image.partition(partition.id.topic_id, partition.id.partition) {
             self.apply_state(&partition, state);
         }
+        let damage = partition.log().ok().and_then(|log| log.damage().first().cloned());
+        if let Some(damage) = damage {
+            partition.found_damage(damage.from, &damage.reason);
+        }
         if partition.is_dirty() {
             // A tail that recovery found in the page cache only: it is synced before anybody may read it.
             self.rounds.mark_dirty(&partition);

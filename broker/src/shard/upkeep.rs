@@ -37,8 +37,8 @@ impl Shard {
         loop {
             for dir in &self.dirs {
                 let (disk, path) = (self.disk.clone(), dir.path.clone());
-                match rt::blocking(move || disk.free_space(&path)).await {
-                    Ok(free) => self.judge(dir, free),
+                match rt::blocking(move || disk.space(&path)).await {
+                    Ok(space) => self.judge(dir, space.free),
                     Err(error) => tracing::warn!(dir = %dir.path.display(), %error, "look at the free space"),
                 }
             }

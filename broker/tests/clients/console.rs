@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::broker::Broker;
-use crate::kcat::numbered;
+use crate::kcat::{kcat, numbered};
 use crate::program::{java, run};
 
 /// The classes behind kafka-topics.sh and friends in one release.
@@ -152,6 +152,64 @@ fn configs_are_shown_and_changed() {
         !configs(&["--describe"])
             .success()
             .contains("retention.ms=3600000")
+    );
+}
+
+#[test]
+fn the_log_directories_are_described() {
+    let broker = Broker::start(&[]);
+    let kafka = |class: &str, arguments: &[&str], input: &str| {
+        let mut command = java("tools-new", class);
+        command
+            .args(["--bootstrap-server", &broker.bootstrap()])
+            .args(arguments);
+        run(&mut command, input).success()
+    };
+    kafka(
+        "org.apache.kafka.tools.TopicCommand",
+        &["--create", "--topic", "sized", "--partitions", "2"],
+        "",
+    );
+    run(
+        kcat(&broker.bootstrap()).args(["-P", "-t", "sized", "-p", "1", "-X", "acks=all"]),
+        &format!("{}\n", "x".repeat(5_000)),
+    )
+    .success();
+    let told = kafka(
+        "org.apache.kafka.tools.LogDirsCommand",
+        &["--describe", "--topic-list", "sized"],
+        "",
+    );
+    let json = told
+        .lines()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or_else(|| panic!("{told}"));
+    let size = |partition: &str| {
+        let at = json
+            .find(&format!("\"partition\":\"{partition}\""))
+            .unwrap_or_else(|| panic!("{json}"));
+        let rest = json[at..]
+            .split("\"size\":")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{json}"));
+        rest.split(',')
+            .next()
+            .and_then(|size| size.parse::<u64>().ok())
+            .unwrap_or_else(|| panic!("{json}"))
+    };
+    assert!(size("sized-1") > 5_000 && size("sized-0") == 0, "{json}");
+}
+
+#[test]
+fn the_features_are_described() {
+    let broker = Broker::start(&[]);
+    let mut command = java("tools-new", "org.apache.kafka.tools.FeatureCommand");
+    command.args(["--bootstrap-server", &broker.bootstrap(), "describe"]);
+    let told = run(&mut command, "").success();
+    let line = told.lines().find(|line| line.contains("metadata.version"));
+    assert!(
+        line.is_some_and(|line| line.contains("FinalizedVersionLevel: 4.3-IV0")),
+        "{told}"
     );
 }
 

@@ -14,4 +14,5 @@ mod groups;
 mod kcat;
 mod kill;
 mod program;
+mod reassign;
 mod syscalls;

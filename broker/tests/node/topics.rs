@@ -1,9 +1,11 @@
 //! Topics come, grow, change and go; what the cluster says about them.
 
+use protocol::messages::api_versions::ApiVersionsRequest;
 use protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsRequestTopic};
 use protocol::messages::delete_topics::{DeleteTopicsRequest, DeleteTopicsRequestTopic};
 use protocol::messages::describe_cluster::DescribeClusterRequest;
 use protocol::messages::describe_configs::{DescribeConfigsRequest, DescribeConfigsRequestResource};
+use protocol::messages::describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsRequestTopic};
 use protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsRequest, DescribeTopicPartitionsRequestCursor, DescribeTopicPartitionsRequestTopic,
 };
@@ -12,6 +14,7 @@ use protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequestResourceConfig,
 };
 use protocol::messages::metadata::MetadataRequest;
+use protocol::messages::update_features::{UpdateFeaturesRequest, UpdateFeaturesRequestFeatureUpdate};
 use protocol::{ErrorCode, Str};
 
 use crate::client::{Client, batch_of};
@@ -286,6 +289,134 @@ fn the_cluster_and_its_topics_are_told_in_every_version() {
                 (0, 1),
                 "version {version}"
             );
+        }
+        broker.stop();
+    });
+}
+
+#[test]
+fn replicas_and_the_room_of_their_disk_are_told_in_every_version() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = setup.start(dir.path());
+        let mut client = broker.client();
+        client.create_topic("orders", 3, &[]);
+        client.create_topic("other", 1, &[]);
+        for _ in 0..3 {
+            client.append("orders", 1, &[&"x".repeat(1000)]);
+        }
+        for version in 1..=5 {
+            let mut ask = |topics: Option<Vec<(&'static str, Vec<i32>)>>| {
+                let topics = topics.map(|topics| {
+                    let topic = |(topic, partitions)| DescribeLogDirsRequestTopic {
+                        topic: Str::from(topic),
+                        partitions,
+                    };
+                    topics.into_iter().map(topic).collect()
+                });
+                let answer = client.call(version, &DescribeLogDirsRequest { topics });
+                assert_eq!(
+                    (answer.error_code, answer.results.len()),
+                    (0, 1),
+                    "version {version}"
+                );
+                answer.results.into_iter().next().unwrap()
+            };
+            let all = ask(None);
+            assert_eq!(all.error_code, 0);
+            assert!(
+                dir.path().ends_with(&*all.log_dir) || all.log_dir.starts_with(dir.path().to_str().unwrap())
+            );
+            assert_eq!(version >= 4, all.total_bytes > 0, "KIP-827");
+            assert!(all.usable_bytes <= all.total_bytes);
+            let names: Vec<&str> = all.topics.iter().map(|topic| &*topic.name).collect();
+            assert_eq!(names, ["orders", "other"]);
+            let numbers: Vec<i32> = all.topics[0]
+                .partitions
+                .iter()
+                .map(|p| p.partition_index)
+                .collect();
+            assert_eq!(numbers, [0, 1, 2]);
+            let sizes: Vec<i64> = all.topics[0]
+                .partitions
+                .iter()
+                .map(|p| p.partition_size)
+                .collect();
+            assert!(
+                sizes[0] == 0 && (3000..4000).contains(&sizes[1]) && sizes[2] == 0,
+                "{sizes:?}"
+            );
+            assert!(
+                all.topics[0]
+                    .partitions
+                    .iter()
+                    .all(|p| p.offset_lag == 0 && !p.is_future_key)
+            );
+
+            let some = ask(Some(vec![("orders", vec![1, 9]), ("nobody", vec![0])]));
+            assert_eq!(some.topics.len(), 1);
+            assert_eq!(some.topics[0].partitions, [all.topics[0].partitions[1].clone()]);
+            assert!(ask(Some(Vec::new())).topics.is_empty());
+        }
+        broker.stop();
+    });
+}
+
+#[test]
+fn features_are_told_and_other_levels_are_refused_by_name() {
+    everywhere(|setup| {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = setup.start(dir.path());
+        let mut client = broker.client();
+        let told = client.call(3, &ApiVersionsRequest::default());
+        assert!(told.finalized_features_epoch >= 0);
+        let level = |name: &str| {
+            let found = told.finalized_features.iter().find(|found| *found.name == *name);
+            found.map(|found| (found.min_version_level, found.max_version_level))
+        };
+        assert_eq!(level("kraft.version"), Some((1, 1)));
+        let (_, metadata) = level("metadata.version").unwrap();
+        assert_eq!(level("transaction.version"), None, "not served");
+        for version in 0..=2 {
+            let mut ask = |features: &[(&'static str, i16)]| {
+                let update = |(feature, level): &(&'static str, i16)| UpdateFeaturesRequestFeatureUpdate {
+                    feature: Str::from(*feature),
+                    max_version_level: *level,
+                    ..Default::default()
+                };
+                let request = UpdateFeaturesRequest {
+                    feature_updates: features.iter().map(update).collect(),
+                    ..Default::default()
+                };
+                let answer = client.call(version, &request);
+                let of_features = answer.results.iter().map(|result| result.error_code);
+                let message = answer.error_message.clone().unwrap_or_default();
+                let words = answer
+                    .results
+                    .iter()
+                    .filter_map(|result| result.error_message.clone());
+                let words: String = words.map(|word| word.to_string()).collect();
+                (
+                    answer.error_code,
+                    of_features.collect::<Vec<_>>(),
+                    format!("{message}{words}"),
+                )
+            };
+            let (code, results, _) = ask(&[("metadata.version", metadata)]);
+            assert_eq!((code, results.iter().sum::<i16>()), (0, 0), "version {version}");
+            let invalid = ErrorCode::InvalidUpdateVersion.code();
+            let (code, results, words) = ask(&[("kraft.version", 1), ("metadata.version", metadata + 1)]);
+            match version {
+                2 => assert_eq!((code, results), (invalid, vec![])),
+                _ => assert_eq!((code, results), (0, vec![0, invalid])),
+            }
+            assert!(
+                words.contains("metadata.version") && words.contains(&metadata.to_string()),
+                "{words}"
+            );
+            let (code, results, words) = ask(&[("nonsense.version", 1)]);
+            assert!(code == invalid || results == [invalid]);
+            assert!(words.contains("nonsense.version"), "{words}");
         }
         broker.stop();
     });

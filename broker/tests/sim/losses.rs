@@ -1,5 +1,5 @@
 //! A replica is not what it was: its disk was emptied, it was the last one in sync and is gone, its topic was made again
-//! while it was away, bits of its log have turned.
+//! while it was away.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,12 +23,12 @@ use crate::seeds::with_seeds;
 /// Large enough that a replica takes a while to be filled again.
 const PADDING: usize = 50_000;
 
-fn log_file(partition: i32) -> PathBuf {
+pub(crate) fn log_file(partition: i32) -> PathBuf {
     format!("/data/{TOPIC}-{partition}/00000000000000000000.log").into()
 }
 
 /// Leader and replicas of a partition, as `machine` knows them.
-async fn replicas_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
+pub(crate) async fn replicas_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
     let topic = MetadataRequestTopic {
         name: Some(Str::from(TOPIC)),
         ..Default::default()
@@ -46,7 +46,7 @@ async fn replicas_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>
 }
 
 /// Five brokers and the topic with so many replicas, of which one may acknowledge alone.
-async fn start_five(replicas: u8) -> Vec<Machine> {
+pub(crate) async fn start_five(replicas: u8) -> Vec<Machine> {
     let machines: Vec<Machine> = Machine::cluster(&[1; 5])
         .into_iter()
         .map(|machine| {
@@ -206,7 +206,7 @@ async fn everybody_knows(machines: &[Machine], partitions: Option<usize>) {
 }
 
 /// One partition has so many replicas in sync.
-async fn in_sync_of(machines: &[Machine], partition: i32, many: usize) {
+pub(crate) async fn in_sync_of(machines: &[Machine], partition: i32, many: usize) {
     until("so many in sync", async || {
         let running = machines.iter().find(|machine| machine.is_running())?;
         let (leader, isr) = state_of(running, partition).await?;
@@ -267,53 +267,6 @@ fn a_topic_made_again_while_a_replica_was_away_has_no_record_of_the_old_one() {
 }
 
 #[test]
-fn a_turned_bit_of_a_follower_is_refused_and_reaches_nobody() {
-    with_seeds(3, |seed| async move {
-        let machines = start_with_topic(&[1, 1, 1]).await;
-        in_sync(&machines, 3).await;
-        for number in 0..20 {
-            produce(&machines, 0, &format!("value-{number}-{}", "x".repeat(2_000))).await;
-        }
-        let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
-        let rotten = &machines[leader as usize % 3];
-        let before = rotten.disk.durable_bytes(&log_file(0)).expect("a log");
-        match seed % 2 {
-            0 => rotten.kill(),
-            _ => rotten.power_off(seed),
-        }
-        // Inside of a record: checksums of batches leave their offsets out.
-        let middle = before.len() / 2;
-        rotten
-            .disk
-            .flip_bit(&log_file(0), middle + 500, 3)
-            .expect("there");
-        rotten.start().await;
-        in_sync(&machines, 3).await;
-        produce(&machines, 0, "after").await;
-        let whole = read(&machines, 0).await;
-        assert_eq!(whole.len(), 21, "the leader has everything");
-        until("it has the last one too", async || {
-            let there = rotten.disk.durable_bytes(&log_file(0))?;
-            contains(&there, "after").then_some(())
-        })
-        .await;
-        // Readers of the rotten replica get what is whole, and an error for what is not.
-        let mut errors = 0;
-        for (offset, wanted) in whole.iter().enumerate() {
-            let found = rotten.client().await.read_all(TOPIC, 0, offset as i64).await;
-            match found {
-                Ok(found) => assert_eq!(found.first().map(|(_, value)| value), Some(wanted)),
-                Err(_) => errors += 1,
-            }
-        }
-        assert!(errors > 0, "the turned bit is noticed");
-        let after = rotten.disk.durable_bytes(&log_file(0)).expect("a log");
-        assert!(after.len() > before.len(), "nothing is cut");
-        assert!(leader_among(&machines, leader).is_some());
-    });
-}
-
-#[test]
 fn what_a_consumer_read_of_a_recovered_tail_survives_a_second_crash() {
     with_seeds(6, |seed| async move {
         let machines = Rc::new(start_with_topic(&[1, 1, 1]).await);
@@ -366,5 +319,58 @@ fn what_a_consumer_read_of_a_recovered_tail_survives_a_second_crash() {
             .await;
         }
         assert!(seen.iter().any(|seen| !seen.is_empty()), "something was read");
+    });
+}
+
+#[test]
+fn where_losses_are_allowed_the_longest_log_that_lives_leads() {
+    with_seeds(3, |seed| async move {
+        let machines = start_five(3).await;
+        in_sync(&machines, 3).await;
+        let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
+        // Whichever of them is preferred.
+        let [short, long, last] =
+            [0, 1, 2].map(|at| &machines[replicas[(at + seed as usize) % 3] as usize - 1]);
+        produce(&machines, 0, "three have it").await;
+        short.kill();
+        in_sync_of(&machines, 0, 2).await;
+        produce(&machines, 0, "two have it").await;
+        long.kill();
+        in_sync_of(&machines, 0, 1).await;
+        produce(&machines, 0, "one has it").await;
+        last.kill();
+        futures::future::join_all([short, long].map(Machine::start)).await;
+        until("nobody leads", async || {
+            let (leader, _) = state_of(short, 0).await?;
+            (leader < 0).then_some(())
+        })
+        .await;
+        for _ in 0..20 {
+            let (leader, _) = state_of(short, 0).await.expect("it answers");
+            assert!(leader < 0, "{leader} leads without what was acknowledged");
+            rt::sleep(Duration::from_millis(500)).await;
+        }
+        until("allow losses", async || {
+            let mut client = short.client().await;
+            let allowed = client
+                .configure(TOPIC, "unclean.leader.election.enable", "true")
+                .await;
+            matches!(allowed, Ok(ErrorCode::None)).then_some(())
+        })
+        .await;
+        until("the longer log leads", async || {
+            let (leader, _) = state_of(short, 0).await?;
+            assert!(leader < 0 || leader == i32::from(long.host()), "{leader} leads");
+            (leader > 0).then_some(())
+        })
+        .await;
+        produce(&machines, 0, "from here on").await;
+        last.start().await;
+        in_sync_of(&machines, 0, 3).await;
+        long.kill();
+        produce(&machines, 0, "after").await;
+        let mut found = read(&machines, 0).await;
+        found.dedup();
+        assert_eq!(found, ["three have it", "two have it", "from here on", "after"]);
     });
 }

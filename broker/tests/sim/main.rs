@@ -4,6 +4,7 @@
 
 mod client;
 mod cluster;
+mod damage;
 mod failover;
 mod life;
 mod losses;

@@ -354,11 +354,11 @@ impl Disk {
         Err(named("lock", path, &io::Error::last_os_error()))
     }
 
-    /// Bytes an unprivileged process may still write to the file system of `path`.
-    pub fn free_space(&self, path: impl AsRef<Path>) -> io::Result<u64> {
+    /// The room on the file system of `path`.
+    pub fn space(&self, path: impl AsRef<Path>) -> io::Result<Space> {
         let path = path.as_ref();
         if let Some(recorder) = self.memory() {
-            return Ok(recorder.free());
+            return Ok(recorder.space());
         }
         let c_path = CString::new(path.as_os_str().as_bytes())?;
         // SAFETY: `c_path` is a NUL-terminated string that outlives the call; the kernel fills the zeroed struct.
@@ -369,8 +369,20 @@ impl Disk {
         if outcome != 0 {
             return Err(named("statvfs", path, &io::Error::last_os_error()));
         }
-        Ok(stats.f_bavail * stats.f_frsize)
+        Ok(Space {
+            total: stats.f_blocks * stats.f_frsize,
+            free: stats.f_bavail * stats.f_frsize,
+        })
     }
+}
+
+/// Bytes of a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All there are.
+    pub total: u64,
+    /// Those an unprivileged process may still write.
+    pub free: u64,
 }
 
 /// The directory that holds `path`'s name; `.` for a bare name.

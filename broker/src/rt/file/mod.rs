@@ -11,7 +11,7 @@ mod pool;
 mod raw;
 mod ring;
 
-pub use blocking::{BlockingFile, DirLock};
+pub use blocking::{BlockingFile, DirLock, Space};
 pub use counters::{Counters, counters};
 
 use super::recorder::{NodeId, Recorder};

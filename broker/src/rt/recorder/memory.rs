@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use super::tree::Tree;
 use super::{NodeId, Recorder, State, Survives};
+use crate::rt::file::Space;
 
 /// Room on a simulated disk until a test says otherwise.
 const CAPACITY: u64 = 16 << 30;
@@ -97,14 +98,17 @@ impl Recorder {
         self.node(path).is_ok_and(|node| self.state().tree.is_dir(node))
     }
 
-    pub(in crate::rt) fn free(&self) -> u64 {
+    pub(in crate::rt) fn space(&self) -> Space {
         let state = self.state();
-        state.capacity.saturating_sub(state.tree.used())
+        Space {
+            total: state.capacity,
+            free: state.capacity.saturating_sub(state.tree.used()),
+        }
     }
 
     /// ENOSPC when `more` bytes do not fit.
     pub(in crate::rt) fn check_room(&self, more: u64) -> io::Result<()> {
-        if self.free() < more {
+        if self.space().free < more {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(())

@@ -63,7 +63,7 @@ fn directories_renames_and_removals() {
     disk.remove_file(dir.path().join("w/y/z/file")).unwrap();
     disk.remove_dir_all(dir.path().join("w")).unwrap();
     assert_eq!(disk.read_dir(dir.path()).unwrap(), [""; 0]);
-    assert!(disk.free_space(dir.path()).unwrap() > 0);
+    assert!(disk.space(dir.path()).unwrap().free > 0);
 }
 
 #[test]

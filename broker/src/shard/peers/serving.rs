@@ -316,7 +316,10 @@ impl Session {
                 true => job,
                 false => job.up_to(crate::shard::cold::LITTLE),
             };
-            let given = job.run().await.map_err(PartitionError::from);
+            let given = match session.shard.partition(&turn.partition) {
+                Some(partition) => partition.noticed(job.run().await),
+                None => Err(PartitionError::Unknown),
+            };
             let given = given.map(|records| (read, room.hold(records)));
             session.read.borrow_mut().push(ColdRead { slot, round, given });
             session.wake.notify_one();

@@ -1,0 +1,206 @@
+//! Bits of a log have turned: the replica leaves the in-sync set and fetches again what another one has; what no other
+//! one has is refused, and nothing is cut.
+
+use std::time::Duration;
+
+use broker::rt;
+use protocol::Str;
+use protocol::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersRequestTopicPartition};
+
+use crate::client::batch_of;
+use crate::losses::{in_sync_of, log_file, replicas_of, start_five};
+use crate::machine::Machine;
+use crate::replicating::{TOPIC, in_sync, leader_among, produce, read, start_with_topic, state_of, until};
+use crate::seeds::with_seeds;
+
+const RECORDS: usize = 20;
+
+/// Values that fill some index entries.
+fn value(number: usize) -> String {
+    format!("value-{number}-{}", "x".repeat(2_000))
+}
+
+/// Where the batch of this number begins.
+fn start_of(log: &[u8], number: usize) -> usize {
+    let mut at = 0;
+    for _ in 0..number {
+        let length = log[at + 8..at + 12].try_into().expect("four bytes");
+        at += 12 + u32::from_be_bytes(length) as usize;
+    }
+    at
+}
+
+/// Turns a bit in the middle of the machine's log: of a record, of a length, of a base offset.
+fn turn_a_bit(machine: &Machine, seed: u64) {
+    let log = machine.disk.durable_bytes(&log_file(0)).expect("a log");
+    let within = [500, 10, 6][seed as usize % 3];
+    let byte = start_of(&log, RECORDS / 2) + within;
+    machine
+        .disk
+        .flip_bit(&log_file(0), byte, (seed % 8) as u8)
+        .expect("it is there");
+}
+
+/// What there is to read, each value once.
+async fn values(machines: &[Machine]) -> Vec<String> {
+    let mut found = read(machines, 0).await;
+    found.dedup();
+    found
+}
+
+/// The machine's log is the leader's, byte for byte.
+async fn is_whole_again(machines: &[Machine], machine: &Machine) {
+    until("it is what its leader's is", async || {
+        let (leader, _) = state_of(machine, 0).await?;
+        let leader = leader_among(machines, leader)?;
+        let [mine, other] = [machine, leader].map(|machine| machine.disk.durable_bytes(&log_file(0)));
+        (leader.host() != machine.host() && mine? == other?).then_some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_turned_bit_of_a_follower_is_fetched_again_and_nothing_is_lost_meanwhile() {
+    with_seeds(9, |seed| async move {
+        let machines = start_with_topic(&[1, 1, 1]).await;
+        in_sync(&machines, 3).await;
+        let mut acknowledged = Vec::new();
+        for number in 0..RECORDS {
+            produce(&machines, 0, &value(number)).await;
+            acknowledged.push(value(number));
+        }
+        let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
+        let rotten = &machines[leader as usize % 3];
+        match seed / 3 % 2 {
+            0 => rotten.kill(),
+            _ => rotten.power_off(seed),
+        }
+        turn_a_bit(rotten, seed);
+        rotten.start().await;
+        // The one that has everything goes while it is given up and fetched again: it must not lead without.
+        rt::sleep(Duration::from_micros(rt::random_u64() % 400_000)).await;
+        let whole = leader_among(&machines, leader).expect("it runs");
+        whole.kill();
+        rt::sleep(Duration::from_secs(5)).await;
+        whole.start().await;
+        in_sync(&machines, 3).await;
+        produce(&machines, 0, "after").await;
+        acknowledged.push("after".to_owned());
+        assert_eq!(values(&machines).await, acknowledged);
+        let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
+        for machine in machines
+            .iter()
+            .filter(|machine| i32::from(machine.host()) != leader)
+        {
+            is_whole_again(&machines, machine).await;
+        }
+    });
+}
+
+/// Asks for the preferred leader of partition 0 until it leads.
+async fn prefer(machines: &[Machine], leader: i32) {
+    until("the preferred leader", async || {
+        let request = ElectLeadersRequest {
+            election_type: 0,
+            topic_partitions: Some(vec![ElectLeadersRequestTopicPartition {
+                topic: Str::from(TOPIC),
+                partitions: vec![0],
+            }]),
+            ..Default::default()
+        };
+        machines[0].client().await.call(2, &request).await.ok()?;
+        for machine in machines {
+            if state_of(machine, 0).await?.0 != leader {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[test]
+fn a_leader_that_finds_its_log_damaged_hands_over_and_fetches_again() {
+    with_seeds(6, |seed| async move {
+        let machines = start_with_topic(&[1, 2, 1]).await;
+        in_sync(&machines, 3).await;
+        let mut acknowledged = Vec::new();
+        for number in 0..RECORDS {
+            produce(&machines, 0, &value(number)).await;
+            acknowledged.push(value(number));
+        }
+        let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
+        let rotten = &machines[replicas[0] as usize - 1];
+        // After a clean stop nobody looks at the middle of a log before somebody reads it.
+        rotten.stop().await;
+        turn_a_bit(rotten, seed);
+        rotten.start().await;
+        in_sync(&machines, 3).await;
+        prefer(&machines, replicas[0]).await;
+        let refused = rotten.client().await.read_all(TOPIC, 0, 0).await;
+        let refused = refused.expect_err("nobody reads past a turned bit").to_string();
+        assert!(refused.contains("CorruptMessage"), "{refused}");
+        // A leader of a new epoch first learns what is committed (KIP-207).
+        until("everything can be read", async || {
+            (values(&machines).await == acknowledged).then_some(())
+        })
+        .await;
+        is_whole_again(&machines, rotten).await;
+        in_sync(&machines, 3).await;
+        prefer(&machines, replicas[0]).await;
+        until("it has everything again", async || {
+            (values(&machines).await == acknowledged).then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn what_no_other_replica_has_is_refused_where_it_is_damaged_and_nothing_is_cut() {
+    with_seeds(3, |seed| async move {
+        let machines = start_five(3).await;
+        in_sync(&machines, 3).await;
+        let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
+        let [one, two, last] = [0, 1, 2].map(|at| &machines[replicas[(at + seed as usize) % 3] as usize - 1]);
+        one.kill();
+        two.kill();
+        in_sync_of(&machines, 0, 1).await;
+        for number in 0..RECORDS {
+            produce(&machines, 0, &value(number)).await;
+        }
+        last.kill();
+        let before = last.disk.durable_bytes(&log_file(0)).expect("a log");
+        // Not the offset, which its neighbours would tell.
+        turn_a_bit(last, seed % 2);
+        futures::future::join_all([one, two, last].map(Machine::start)).await;
+        until("it leads again", async || {
+            let (leader, _) = state_of(one, 0).await?;
+            (leader == i32::from(last.host())).then_some(())
+        })
+        .await;
+        for _ in 0..10 {
+            for number in 0..RECORDS {
+                let found = last.client().await.read_all(TOPIC, 0, number as i64).await;
+                match number.cmp(&(RECORDS / 2)) {
+                    std::cmp::Ordering::Greater => {
+                        let found = found.expect("what is behind it can be read");
+                        assert_eq!(found[0].1, value(number));
+                    }
+                    // Reading goes on to the damage.
+                    _ => assert!(found.expect_err("damaged").to_string().contains("CorruptMessage")),
+                }
+            }
+            rt::sleep(Duration::from_secs(1)).await;
+        }
+        let (leader, isr) = state_of(one, 0).await.expect("a partition");
+        assert_eq!(
+            (leader, isr),
+            (i32::from(last.host()), vec![i32::from(last.host())])
+        );
+        let after = last.disk.durable_bytes(&log_file(0)).expect("a log");
+        assert_eq!(after.len(), before.len(), "nothing is cut");
+        let more = batch_of(&["more".to_owned()], None);
+        let taken = last.client().await.produce(TOPIC, 0, more).await;
+        assert!(matches!(taken, Ok(Ok(_))), "it takes what comes");
+    });
+}
