@@ -173,9 +173,12 @@ pub(super) fn with(
     Some(led_by(partition, Some(leader), policy))
 }
 
-/// The partition after `leader` was elected.
+/// The partition after `leader` was elected. Whoever leads alone may be all that a reassignment was to lead to: it is
+/// complete then, as no in-sync set will change to show it.
 pub(super) fn led_by(partition: &PartitionImage, leader: Option<NodeId>, policy: Policy) -> PartitionImage {
-    settled(election::with_leader(partition, leader), policy)
+    let led = settled(election::with_leader(partition, leader), policy);
+    let Some(leader) = leader else { return led };
+    reassign::complete(&led, policy, |node| node == leader).unwrap_or(led)
 }
 
 /// The leaders on `node` ask for other in-sync sets.

@@ -7,6 +7,7 @@ use protocol::error_code::ErrorCode;
 use protocol::ids::{NodeId, TopicId, TopicPartition};
 
 use super::image::{PartitionImage, changed_record};
+use super::isr::{self, Policy};
 use super::{
     ElectedPartition, Given, ItemError, MetadataImage, Outcome, Record, Reply, TopicImage, TopicPartitions,
     election,
@@ -24,13 +25,15 @@ pub(super) fn elect(
     let mut replies = Vec::new();
     let mut decide = |topic: &TopicImage, number: i32, always: bool| {
         let result = match topic.partition(number) {
-            Some(partition) => {
+            Some(partition) if unclean => {
                 let id = TopicPartition {
                     topic_id: topic.id,
                     partition: number,
                 };
-                elect_one(image, given, unclean, &id, partition)
+                let policy = || isr::policy(image, topic, given.defaults);
+                anybody(image, given, &id, partition, policy)
             }
+            Some(partition) => preferred(image, partition),
             None => Err(unknown(&topic.name, number)),
         };
         let needless = matches!(&result, Err(error) if error.code == ErrorCode::ElectionNotNeeded);
@@ -96,16 +99,14 @@ pub(super) fn balance(image: &MetadataImage, most: usize) -> Outcome {
     }
 }
 
-fn elect_one(
+/// A leader where there is none, also one that may miss acknowledged records.
+fn anybody(
     image: &MetadataImage,
     given: &Given<'_>,
-    unclean: bool,
     id: &TopicPartition,
     partition: &PartitionImage,
+    policy: impl FnOnce() -> Policy,
 ) -> Result<PartitionImage, ItemError> {
-    if !unclean {
-        return preferred(image, partition);
-    }
     if partition.leader.is_some() {
         return refuse(ErrorCode::ElectionNotNeeded, "the partition has a leader");
     }
@@ -114,7 +115,7 @@ fn elect_one(
     let leader = election::elect(partition, serves, false).or_else(longest);
     // Asked for by hand: whoever lives, also where nobody has said yet how far its log goes.
     match leader.or_else(|| election::elect(partition, serves, true)) {
-        Some(leader) => Ok(election::with_leader(partition, Some(leader))),
+        Some(leader) => Ok(isr::led_by(partition, Some(leader), policy())),
         None => refuse(ErrorCode::EligibleLeadersNotAvailable, "no replica is alive"),
     }
 }

@@ -141,11 +141,13 @@ impl Plan<'_> {
         let mut changed = current.clone();
         changed.replicas = without(&current.replicas, &current.adding);
         let isr = without(&current.isr, &current.adding);
-        if isr.is_empty() || changed.replicas.is_empty() {
+        // Who is eligible misses nothing that was acknowledged, whoever else is in sync by now.
+        let eligible = !within(&changed.replicas, &current.elr).is_empty();
+        if isr.is_empty() && !eligible {
             return refuse(
                 ErrorCode::InvalidReplicaAssignment,
                 format!(
-                    "{named}: of the replicas it had, none is in sync now; going back would lose records. Wait, or complete it"
+                    "{named}: of the replicas it had, none is in sync or eligible to lead; going back would lose records. Wait, or complete it"
                 ),
             );
         }
@@ -386,6 +388,59 @@ mod tests {
         assert_eq!(partition(&image).isr, nodes(&[2]));
         let refused = code(&image, &request(None));
         assert_eq!(refused, Some(ErrorCode::InvalidReplicaAssignment));
+    }
+
+    /// Broker `node` is fenced, or serves again.
+    fn fence(image: &mut MetadataImage, node: i32, fenced: bool) {
+        let fence = Request::FenceBroker {
+            node: NodeId(node),
+            epoch: None,
+            fenced,
+        };
+        done(image, &fence);
+    }
+
+    #[test]
+    fn an_election_that_leaves_the_target_alone_in_sync_completes_the_move() {
+        let mut image = begin();
+        done(&mut image, &request(Some(&[2])));
+        join(&mut image, &[0, 1]);
+        for node in [0, 1, 2] {
+            fence(&mut image, node, true);
+        }
+        fence(&mut image, 2, false);
+        let waiting = partition(&image);
+        assert!(waiting.leader.is_none() && waiting.moves(), "{waiting:?}");
+        let elect = Request::ElectLeaders {
+            unclean: true,
+            partitions: None,
+        };
+        done(&mut image, &elect);
+        let moved = partition(&image);
+        assert_eq!(
+            (&moved.replicas, &moved.isr, moved.leader),
+            (&nodes(&[2]), &nodes(&[2]), Some(NodeId(2)))
+        );
+        assert!(!moved.moves());
+        assert_eq!(moved.partition_epoch, waiting.partition_epoch + 1, "one change");
+    }
+
+    #[test]
+    fn going_back_to_a_replica_that_is_eligible_is_possible() {
+        let mut image = begin();
+        done(&mut image, &request(Some(&[2, 3])));
+        fence(&mut image, 0, true);
+        fence(&mut image, 1, true);
+        let dead = partition(&image);
+        assert!(dead.isr.is_empty() && !dead.elr.is_empty(), "{dead:?}");
+        assert_eq!(code(&image, &request(None)), None);
+        done(&mut image, &request(None));
+        let back = partition(&image);
+        assert!(!back.moves() && back.leader.is_none());
+        assert_eq!((back.replicas.len(), &back.elr), (2, &dead.elr));
+        let eligible = dead.elr[0];
+        fence(&mut image, eligible.0, false);
+        assert_eq!(partition(&image).leader, Some(eligible));
     }
 
     #[test]

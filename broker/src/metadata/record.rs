@@ -502,14 +502,14 @@ mod tests {
             PartitionChanged {
                 topic: id,
                 partition: 0,
-                replicas: vec![NodeId(1)],
+                replicas: vec![NodeId(3), NodeId(1), NodeId(2)],
                 isr: vec![NodeId(1)],
-                elr: vec![],
+                elr: vec![NodeId(2)],
                 leader: Some(NodeId(1)),
                 leader_epoch: LeaderEpoch(3),
                 partition_epoch: 4,
-                adding: Vec::new(),
-                removing: Vec::new(),
+                adding: vec![NodeId(3)],
+                removing: vec![NodeId(1), NodeId(2)],
             }
             .into(),
             TopicDeleted { id }.into(),
@@ -558,6 +558,29 @@ mod tests {
             panic!("{older:?}");
         };
         assert!(older.fenced && !older.stopping);
+    }
+
+    #[test]
+    fn a_partition_written_before_there_were_reassignments_does_not_move() {
+        let now = PartitionChanged {
+            topic: TopicId([7; 16]),
+            partition: 2,
+            replicas: vec![NodeId(1), NodeId(2)],
+            isr: vec![NodeId(2)],
+            elr: vec![NodeId(1)],
+            leader: Some(NodeId(2)),
+            leader_epoch: LeaderEpoch(3),
+            partition_epoch: 4,
+            adding: Vec::new(),
+            removing: Vec::new(),
+        };
+        let mut bytes = Vec::new();
+        Record::from(now.clone()).encode(&mut bytes);
+        // As version 1 wrote it: without the two lists at the end, four bytes each while they are empty.
+        bytes.truncate(bytes.len() - 8);
+        bytes[2] = 1;
+        bytes[4] -= 8;
+        assert_eq!(Record::decode(&mut bytes.as_slice()).unwrap(), Record::from(now));
     }
 
     #[test]
