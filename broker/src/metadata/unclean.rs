@@ -33,9 +33,23 @@ struct Known {
 }
 
 impl LogEnds {
-    fn note(&mut self, node: NodeId, broker_epoch: i64, end: &LogEnd, now_ms: i64) -> Option<&Known> {
+    fn note(
+        &mut self,
+        image: &MetadataImage,
+        node: NodeId,
+        broker_epoch: i64,
+        end: &LogEnd,
+        now_ms: i64,
+    ) -> Option<&Known> {
         if self.0.len() >= MOST && !self.0.contains_key(&end.partition) {
-            return None;
+            let leaderless = |id: &TopicPartition| {
+                let partition = image.partition(id.topic_id, id.partition);
+                partition.is_some_and(|partition| partition.leader.is_none())
+            };
+            self.0.retain(|id, _| leaderless(id));
+            if self.0.len() >= MOST {
+                return None;
+            }
         }
         let fresh = || Known {
             leader_epoch: end.leader_epoch,
@@ -138,7 +152,9 @@ fn decide_one(
         given.log_ends.0.remove(&id);
         return None;
     }
-    let known = given.log_ends.note(node, broker_epoch, end, given.now_ms)?;
+    let known = given
+        .log_ends
+        .note(image, node, broker_epoch, end, given.now_ms)?;
     let policy = isr::policy(image, topic, given.defaults);
     let silent = |node: &&NodeId| image.serves(**node) && known.of(image, **node).is_none();
     let waits =

@@ -124,8 +124,12 @@ impl Leading {
     /// Begins and ends terms. Runs as long as the quorum.
     pub(super) async fn run(self) {
         let mut metrics = self.0.members.raft.metrics();
+        let here = self.0.members.peers.here();
+        let mut predecessor = None;
         loop {
             let mine = self.0.members.leads();
+            let other = self.0.members.leader().filter(|(leader, _)| *leader != here);
+            predecessor = other.map(|(leader, _)| leader).or(predecessor);
             let number = metrics.borrow_watched().current_term;
             let begun = self.term(|term| term.as_ref().map(|term| term.number));
             if !mine {
@@ -135,7 +139,7 @@ impl Leading {
                 match self.begin().await {
                     Ok(()) => {
                         tracing::info!(term = number, "this broker leads the metadata quorum");
-                        let sessions = Sessions::new(self.0.session_timeout);
+                        let sessions = self.sessions_after(predecessor.take());
                         self.term(|term| {
                             *term = Some(Term {
                                 number,
@@ -166,6 +170,18 @@ impl Leading {
                 return;
             }
         }
+    }
+
+    /// The sessions of a new term. A majority elected another leader than the predecessor, so it had not heard of that one
+    /// for a lease.
+    fn sessions_after(&self, predecessor: Option<Voter>) -> Sessions {
+        let mut sessions = Sessions::new(self.0.session_timeout);
+        let image = self.0.handle.image();
+        let broker = predecessor.and_then(|voter| image.broker(NodeId(voter.node)));
+        if let Some(broker) = broker {
+            sessions.silent(broker.node, broker.epoch, self.0.members.lease(), now());
+        }
+        sessions
     }
 
     /// Whoever was lost with the last leader, that leader itself mostly, is noticed at once.

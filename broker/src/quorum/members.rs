@@ -38,10 +38,15 @@ impl Members {
             .is_some_and(|(leader, _)| leader == self.peers.here())
     }
 
+    /// For how long after a leader's last sign of life no voter helps to elect another one.
+    pub(super) fn lease(&self) -> Duration {
+        Duration::from_millis(self.raft.config().election_timeout_max)
+    }
+
     /// Whether nobody else can lead: this broker does, and a majority said so not longer ago than voters wait before they
     /// elect another one.
     pub(super) fn surely_leads(&self) -> bool {
-        let lease = Duration::from_millis(self.raft.config().election_timeout_max);
+        let lease = self.lease();
         self.leads()
             && self.look(|metrics| {
                 let alone = metrics.membership_config.voter_ids().eq([metrics.id]);

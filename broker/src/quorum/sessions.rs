@@ -1,5 +1,5 @@
 //! Which brokers the quorum's leader has heard of lately. Soft state of one term of one leader: a new leader gives every
-//! broker a whole session before it fences anybody.
+//! broker a whole session before it fences anybody, less the time for which it knows the broker to be silent.
 //!
 //! Pure: the clock comes in. Leaves fencing to `leading.rs`, what that means to `metadata/`.
 
@@ -29,6 +29,12 @@ impl Sessions {
             timeout,
             brokers: BTreeMap::new(),
         }
+    }
+
+    /// Nobody has heard of this incarnation for `silence`.
+    pub(super) fn silent(&mut self, node: NodeId, epoch: i64, silence: Duration, now: Instant) {
+        let ends = now + self.timeout.saturating_sub(silence);
+        self.brokers.entry(node).or_insert(Session { epoch, ends });
     }
 
     /// A sign of life of this incarnation.
@@ -82,6 +88,21 @@ mod tests {
         assert_eq!(expired, [(NodeId(0), epoch(0)), (NodeId(2), epoch(2))]);
         let expired = sessions.expired(&image, begin + Duration::from_secs(5));
         assert_eq!(expired.len(), 3);
+    }
+
+    #[test]
+    fn who_was_silent_before_gets_the_rest_of_its_session() {
+        let image = fixtures::image(2);
+        let epoch = |node: i32| image.broker(NodeId(node)).unwrap().epoch;
+        let (begin, timeout) = (rt::now(), Duration::from_secs(3));
+        let mut sessions = Sessions::new(timeout);
+        sessions.silent(NodeId(1), epoch(1), Duration::from_secs(1), begin);
+        assert!(sessions.expired(&image, begin).is_empty());
+        let expired = sessions.expired(&image, begin + Duration::from_secs(2));
+        assert_eq!(expired, [(NodeId(1), epoch(1))]);
+        sessions.heard(NodeId(1), epoch(1), begin + Duration::from_secs(2));
+        let expired = sessions.expired(&image, begin + timeout);
+        assert_eq!(expired, [(NodeId(0), epoch(0))]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestTopic, DescribeQuorumRequestTopicPartition,
     DescribeQuorumResponse, DescribeQuorumResponseTopicPartition,
 };
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use protocol::{ErrorCode, Str};
 
@@ -322,5 +323,56 @@ fn a_quorum_leader_that_is_killed_is_succeeded_and_fenced_at_once() {
         }
         let gap = rt::now() - killed;
         assert!(gap < AT_ONCE, "{gap:?} until all partitions had a leader again");
+    });
+}
+
+/// A session of 3 s, and of the lease and the election before only what is not part of it.
+const PAUSED: Duration = Duration::from_secs(4);
+
+#[test]
+fn a_quorum_leader_that_is_paused_costs_little_more_than_its_session() {
+    with_seeds(5, |_| async {
+        let machines: Vec<Machine> = Machine::several(3, 1)
+            .into_iter()
+            .map(|machine| machine.with("default.replication.factor", "3"))
+            .collect();
+        start_all(&machines).await;
+        let mut client = Routed::new(machines.iter().map(Machine::address).collect());
+        client.create("orders", 3).await;
+        for partition in 0..3 {
+            while client
+                .try_produce("orders", partition, batch_of(&["before".into()], None))
+                .await
+                .is_none()
+            {}
+        }
+        let quorum = until(&machines[0], "it leads", |_| true).await;
+        rt::sleep(Duration::from_secs(1)).await;
+        let stopped = quorum.leader_id;
+        machines[stopped as usize - 1].process().pause();
+        let paused = rt::now();
+        let other = &machines[stopped as usize % 3];
+        let mut client = other.client().await;
+        let topic = MetadataRequestTopic {
+            name: Some(Str::from("orders")),
+            ..Default::default()
+        };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
+        loop {
+            let told = client.call(12, &request).await.expect("it serves");
+            let mut leaders = told.topics[0]
+                .partitions
+                .iter()
+                .map(|partition| partition.leader_id);
+            if leaders.all(|leader| leader >= 0 && leader != stopped) {
+                break;
+            }
+            rt::sleep(Duration::from_millis(20)).await;
+        }
+        let gap = rt::now() - paused;
+        assert!(gap < PAUSED, "{gap:?} until all partitions had a leader again");
     });
 }
