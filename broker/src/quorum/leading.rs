@@ -38,6 +38,9 @@ const FENCE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const VOTERS_ASKED: usize = 64;
 /// Leaderships that move at once: clients of each look up its new leader.
 const BALANCED_AT_ONCE: usize = 1_000;
+/// How often a broker whose connection broke is looked at, and the time between.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Broken connections not yet looked at.
 const LOST_LEN: usize = 256;
 
@@ -460,22 +463,31 @@ impl Leading {
 
     /// Looks after brokers whose connection broke: one that cannot be connected to again is fenced at once.
     pub(super) async fn watch_lost(self, mut losses: mpsc::Receiver<Lost>) {
-        while let Some((node, epoch)) = losses.recv().await {
-            let image = self.0.handle.image();
-            let serves = image
-                .broker(node)
-                .is_some_and(|broker| broker.epoch == epoch && !broker.fenced);
-            let leads = self.term(|term| term.is_some());
-            let Some(address) = self.0.members.address(node.0).filter(|_| serves && leads) else {
-                continue;
-            };
+        while let Some(lost) = losses.recv().await {
             let leading = self.clone();
-            let _: ControlTask<()> = control::spawn(async move {
-                if succession::is_gone(&address).await {
-                    tracing::warn!(%node, epoch, address, "broker's connection broke and nobody listens there; it is fenced");
-                    leading.fence(node, epoch, true);
-                }
-            });
+            let _: ControlTask<()> = control::spawn(async move { leading.look_after(lost).await });
+        }
+    }
+
+    /// Fences a broker whose connection ended if nobody listens at its address. A process that is killed may close its
+    /// connections before the socket that takes new ones, and a life may end before its unfencing is known here: so it is
+    /// looked at for a while.
+    async fn look_after(&self, (node, epoch): Lost) {
+        for _ in 0..LOOKS {
+            let image = self.0.handle.image();
+            let Some(broker) = image.broker(node).filter(|broker| broker.epoch == epoch) else {
+                return;
+            };
+            if self.term(|term| term.is_none()) {
+                return;
+            }
+            if let Some(address) = self.0.members.address(node.0).filter(|_| !broker.fenced)
+                && succession::is_gone(&address).await
+            {
+                tracing::warn!(%node, epoch, address, "broker's connection broke and nobody listens there; it is fenced");
+                return self.fence(node, epoch, true);
+            }
+            control::sleep(LOOK_AGAIN_AFTER).await;
         }
     }
 }

@@ -3,10 +3,12 @@
 //!
 //! Owns registration and heartbeats of one incarnation. Leaves judging silence to the leader's `leading.rs`.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::admin::control as pb;
+use futures::future::{Either, select};
 use protocol::ErrorCode;
 use protocol::ids::NodeId;
 
@@ -82,6 +84,7 @@ impl Heartbeats {
             tell,
             asked,
             attending: None,
+            ended: watch::channel(()),
         };
         let task = quorum.control.spawn(beating.run());
         Heartbeats {
@@ -126,6 +129,8 @@ struct Beating {
     asked: watch::Receiver<bool>,
     /// The open connection to a leader, by which it notices our end.
     attending: Option<(super::Voter, ControlTask<()>)>,
+    /// Told when that connection ends.
+    ended: (watch::Sender<()>, watch::Receiver<()>),
 }
 
 impl Beating {
@@ -157,7 +162,16 @@ impl Beating {
             }
             let calm = answered.is_some_and(|reply| !reply.fenced && !stopping);
             let wait = if calm { self.every } else { EAGER.min(self.every) };
-            let _ = control::timeout(wait, self.asked.changed()).await;
+            let lost = {
+                let (asked, ended) = (pin!(self.asked.changed()), pin!(self.ended.1.changed()));
+                let woken = control::timeout(wait, select(asked, ended)).await;
+                matches!(woken, Ok(Either::Right(_)))
+            };
+            if lost {
+                // Whoever leads next must be able to notice our end too, not only after the next beat that was due.
+                self.ended.1.borrow_and_update();
+                control::sleep(EAGER.min(wait)).await;
+            }
         }
     }
 
@@ -215,11 +229,13 @@ impl Beating {
             broker_epoch: self.epoch,
         };
         let (members, address) = (self.members.clone(), address.to_string());
+        let ended = self.ended.0.clone();
         let task = control::spawn(async move {
             let call = |mut client: Client| async move { client.attend(message).await };
             if let Ok(mut beats) = members.peers.call(&address, ANSWER_WITHIN, call).await {
                 while let Ok(Some(_)) = beats.message().await {}
             }
+            ended.send_replace(());
             if succession::is_gone(&address).await {
                 members.succeed(leader).await;
             }
