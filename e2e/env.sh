@@ -17,6 +17,13 @@ stage() {
   return $code
 }
 
+# need_disk FOLDER MIB PURPOSE : ends with one line if there is less room. A full disk shows late and far away: as evicted
+# pods, archives cut short, brokers that leave.
+need_disk() {
+  local room; room=$(df --output=avail -BM "$1" | tail -n 1 | tr -dc 0-9)
+  [ "$room" -ge "$2" ] || one_line "the disk of $1 has $room MiB left and $3 needs $2: remove what you do not need (old target folders, $cache/images), or set MILLRACE_CACHE to a folder on a larger disk."
+}
+
 # one_line MESSAGE : the reason why it cannot go on.
 one_line() { echo "$*" >&2; exit 1; }
 

@@ -50,7 +50,7 @@ fn run(names: &[String]) -> Result<bool> {
     let nodes = chosen.iter().map(|story| story.nodes).max().unwrap_or(1);
     let cluster = timed("cluster", || Cluster::start(nodes))?;
     let installed = Cell::new(false);
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    let (mut passed, mut skipped, mut failures) = (0, 0, Vec::new());
     for story in chosen {
         let start = Instant::now();
         let outcome = stories::play(story, &cluster, &installed, passed + 1 == STORIES.len());
@@ -64,14 +64,18 @@ fn run(names: &[String]) -> Result<bool> {
                 skipped += 1;
                 println!("story {} ... skipped: {reason}", story.name);
             }
-            Outcome::Failed => {
-                failed += 1;
+            Outcome::Failed(reason) => {
                 println!("story {} ... FAILED ({seconds:.1} s)", story.name);
+                failures.push(format!("{} failed: {reason}", story.name));
             }
         }
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    Ok(failed == 0)
+    // Once more behind everything: of a long log one often sees the end only.
+    for failure in &failures {
+        println!("{failure}");
+    }
+    println!("{passed} passed, {} failed, {skipped} skipped", failures.len());
+    Ok(failures.is_empty())
 }
 
 /// All stories in their order, or the named ones in the order of their naming.

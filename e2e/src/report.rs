@@ -26,14 +26,30 @@ pub(crate) fn print(cluster: &Cluster, namespace: &str) {
     logs(&kubectl);
     eprintln!("---- the operator ----");
     let system = operator::kubectl(cluster);
-    show(&system, &["get", "pods,leases", "-o", "wide"]);
-    show(&system, &["get", "events", "--sort-by=.lastTimestamp"]);
     logs(&system);
+    show(&system, &["get", "events", "--sort-by=.lastTimestamp"]);
+    show(&system, &["get", "pods,leases", "-o", "wide"]);
+    show(
+        &system,
+        &[
+            "get",
+            "nodes",
+            "-o",
+            "custom-columns=NODE:.metadata.name,CONDITIONS:.status.conditions[?(@.status=='True')].type,TAINTS:.spec.taints[*].key",
+        ],
+    );
     eprintln!("---- end ----");
 }
 
 fn logs(kubectl: &Kubectl) {
-    let Ok(pods) = kubectl.run(&["get", "pods", "-o", "name"]) else {
+    // A pod that was evicted has no containers to ask; its events say why.
+    let Ok(pods) = kubectl.run(&[
+        "get",
+        "pods",
+        "-o",
+        "name",
+        "--field-selector=status.phase!=Failed",
+    ]) else {
         return;
     };
     for pod in pods.lines() {

@@ -36,6 +36,7 @@ pub(super) fn corefile(kubeconfig: &str) -> String {
     )
 }
 
+/// The limits of the disk are those of a run, not shares of a disk whose size nobody knows (`need_disk` of `env.sh` asks for more).
 pub(super) fn kubelet(node: usize, authority: &str) -> String {
     format!(
         "\
@@ -53,7 +54,7 @@ clusterDNS: [{dns}]
 clusterDomain: cluster.local
 resolvConf: ''
 volumePluginDir: /var/lib/kubelet/volumeplugins
-evictionHard: {{memory.available: 100Mi, nodefs.available: '1%', imagefs.available: '1%', nodefs.inodesFree: '1%'}}
+evictionHard: {{memory.available: 100Mi, nodefs.available: 100Mi, imagefs.available: 100Mi, nodefs.inodesFree: '1%'}}
 imageGCHighThresholdPercent: 100
 nodeStatusUpdateFrequency: 4s
 nodeLeaseDurationSeconds: 16

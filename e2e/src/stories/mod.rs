@@ -178,7 +178,8 @@ pub(crate) const STORIES: &[Story] = &[
 pub(crate) enum Outcome {
     Passed,
     Skipped(&'static str),
-    Failed,
+    /// Why.
+    Failed(String),
 }
 
 /// What a story works with.
@@ -221,11 +222,11 @@ pub(crate) fn play(story: &Story, cluster: &Cluster, installed: &Cell<bool>, all
     // Waiting for the end of it shows that deletion works: finalizers, pods that stop in time.
     let cleaned = env.remove_namespace();
     match (result, cleaned) {
-        (Err(_), _) => Outcome::Failed,
+        (Err(error), _) => Outcome::Failed(format!("{error:#}")),
         (Ok(()), Err(error)) => {
             eprintln!("story {}: its namespace does not go away: {error:#}", story.name);
             report::print(cluster, &env.namespace);
-            Outcome::Failed
+            Outcome::Failed(format!("its namespace does not go away: {error:#}"))
         }
         (Ok(()), Ok(())) => Outcome::Passed,
     }
