@@ -150,6 +150,32 @@ impl RecoveryReport {
 }
 
 impl Log {
+    /// Makes the directory of a new partition with an empty segment, **nothing of it durable**: the caller syncs many of
+    /// them together ([`Disk::sync_tree`]) before it recovers one. `AlreadyExists` when something is there, untouched; after
+    /// any other error nothing is.
+    /// What a power cut leaves of it has no records, and [`Log::recover`] takes it for a new one. Blocking.
+    pub fn lay_out(disk: &Disk, dir: &Path, name: &LogName) -> io::Result<()> {
+        disk.create_dir(dir)?;
+        let create = OpenOptions {
+            create: true,
+            write: true,
+        };
+        let fill = || {
+            let text = checkpoint::encode_partition_metadata(name.topic_id);
+            let metadata = disk.open_blocking(dir.join(PARTITION_METADATA), create)?;
+            metadata.write_all_at(text.as_bytes(), 0)?;
+            disk.open_blocking(dir.join(format::file_name(Offset::ZERO, LOG)), create)
+        };
+        match fill() {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                // What is not synced must not be found by who makes it alone and takes it for durable.
+                disk.remove_dir_all(dir)?;
+                Err(error)
+            }
+        }
+    }
+
     /// Opens the partition's directory `dir`, making it if it is not there. Blocking and `Send`: for `rt::blocking`.
     pub fn recover(
         disk: &Disk,
@@ -159,7 +185,7 @@ impl Log {
         from: RecoverFrom,
     ) -> Result<Recovered, LogError> {
         let mut report = RecoveryReport::default();
-        let names = prepare(disk, dir, name, &mut report)?;
+        let names = prepare(disk, dir, name, from.clean, &mut report)?;
         let mut bases: Vec<Offset> = names_ending(&names, LOG).collect();
         let checkpoint = from.checkpoint.unwrap_or(Checkpoint {
             recovery_point: Offset::ZERO,
@@ -254,6 +280,12 @@ impl Log {
 }
 
 impl Recovered {
+    /// Whether it is as a new log: no records, and none that were there once.
+    pub fn is_blank(&self) -> bool {
+        let at = self.offsets.get();
+        at.log_end == Offset::ZERO && self.report.damage.is_empty()
+    }
+
     /// Where the log stands.
     pub fn offsets(&self) -> super::LogOffsets {
         self.offsets.get()
@@ -277,16 +309,27 @@ fn prepare(
     disk: &Disk,
     dir: &Path,
     name: &LogName,
+    clean: bool,
     report: &mut RecoveryReport,
 ) -> Result<Vec<String>, LogError> {
     disk.create_dir_all(dir)?;
-    match checkpoint::read_partition_metadata(disk, dir) {
+    let metadata = match checkpoint::read_partition_metadata(disk, dir) {
+        // As a power cut leaves it while the log is made ([`Log::lay_out`]): nothing was ever promised in it.
+        Err(CheckpointError::Malformed { .. }) if !holds_bytes(disk, dir)? => Ok(None),
+        read => read,
+    };
+    match metadata {
         Ok(Some(found)) if found != name.topic_id => {
             return Err(LogError::WrongTopic {
                 dir: dir.to_path_buf(),
                 found,
                 expected: name.topic_id,
             });
+        }
+        // A process that was killed may have written it without a sync.
+        Ok(Some(_)) if !clean => {
+            let file = disk.open_blocking(dir.join(PARTITION_METADATA), OpenOptions::default())?;
+            file.sync_all()?;
         }
         Ok(Some(_)) => {}
         Ok(None) => {
@@ -317,6 +360,16 @@ fn prepare(
     }
     names.retain(|name| !is_leftover(name));
     Ok(names)
+}
+
+/// Whether a log file in `dir` has content.
+fn holds_bytes(disk: &Disk, dir: &Path) -> io::Result<bool> {
+    for name in disk.read_dir(dir)? {
+        if name.ends_with(LOG) && disk.len(dir.join(&name))? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Offsets of the files with this ending, ascending (the names are sorted).

@@ -42,7 +42,11 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
     found.clean &= clean;
     let warn = |error| tracing::warn!(%error, "a checkpoint file is not usable; its logs are recovered from their start");
     let checkpoints = DirectoryCheckpoints::load(disk, dir, warn).map_err(words)?;
-    log::clean_leftovers(disk, dir).map_err(|error| error.to_string())?;
+    log::clean_leftovers(disk, dir).map_err(words)?;
+    if !clean {
+        // A process that was killed may have made directories without a sync.
+        disk.sync_dir(dir).map_err(words)?;
+    }
     for name in disk.read_dir(dir).map_err(words)? {
         let path = dir.join(&name);
         let Some((topic, partition)) = log_name(&name).filter(|_| disk.is_dir(&path)) else {
@@ -50,10 +54,10 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
         };
         let topic_id = match read_partition_metadata(disk, &path) {
             Ok(Some(id)) => id,
-            // A crash while it was made: nothing was acknowledged in it. It is claimed by nobody and set aside.
+            // A crash while it was made: nothing was acknowledged in it. It is claimed by nobody and goes.
             Ok(None) => TopicId::ZERO,
             Err(error) => {
-                tracing::warn!(%error, "a log without a readable topic id is set aside");
+                tracing::warn!(%error, "a log without a readable topic id belongs to nobody: set aside if it holds records, removed if not");
                 TopicId::ZERO
             }
         };

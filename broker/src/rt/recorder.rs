@@ -268,6 +268,13 @@ impl Recorder {
         Ok(Some((node, self.sync_begin(node)?)))
     }
 
+    /// The nodes of a directory and of everything below it; EIO if the sync of one of them is to fail.
+    pub(super) fn sync_tree_begin(&self, path: &Path) -> io::Result<Vec<(NodeId, Mark)>> {
+        let below = self.state().tree.below(self.below(path)?)?;
+        let begin = |node| Ok((node, self.sync_begin(node)?));
+        below.into_iter().map(begin).collect()
+    }
+
     pub(super) fn created_dir(&self, path: &Path) -> io::Result<()> {
         match self.below(path) {
             Ok(below) => self.state().tree.create_dir(below),

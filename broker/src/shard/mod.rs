@@ -14,6 +14,7 @@ mod isr;
 pub mod lead;
 mod leaderless;
 pub mod mesh;
+mod new_logs;
 pub mod news;
 pub mod partitions;
 pub mod peers;
@@ -31,7 +32,7 @@ pub mod upkeep;
 pub mod waiters;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -182,6 +183,8 @@ pub struct Shard {
     handles: Rc<HandleCache>,
     tail_budget: Rc<TailBudget>,
     image: RefCell<Arc<MetadataImage>>,
+    /// Topics whose logs had no room and are tried again.
+    opened_later: RefCell<BTreeSet<TopicId>>,
     /// Fires when a new image is installed.
     image_changed: Event,
     partitions: RefCell<HashMap<TopicPartition, Rc<Partition>, rt::Hashing>>,
@@ -239,6 +242,7 @@ impl Shard {
             handles: HandleCache::new(&seed.disk, seed.options.open_files),
             tail_budget: TailBudget::new(seed.options.tail_cache_bytes),
             image: RefCell::default(),
+            opened_later: RefCell::default(),
             image_changed: Event::default(),
             partitions: RefCell::default(),
             configs: RefCell::default(),

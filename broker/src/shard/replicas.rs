@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::stream::{StreamExt, iter};
 use protocol::{TopicId, TopicPartition};
 
+use super::new_logs::Missing;
 use super::partitions::Partition;
 use super::topic_config::TopicConfig;
 use super::{Options, Shard};
@@ -106,12 +107,15 @@ impl Shard {
         for partition in opened {
             self.show(partition, &image);
         }
-        for (_, topic) in &diff.topics_changed {
-            self.refresh_topic(topic);
+        for (before, topic) in &diff.topics_changed {
+            self.refresh_topic(topic, Some(before));
         }
         if !diff.broker_configs.is_empty() {
             self.configs.borrow_mut().clear();
-            image.topics.values().for_each(|topic| self.refresh_topic(topic));
+            image
+                .topics
+                .values()
+                .for_each(|topic| self.refresh_topic(topic, None));
         }
         let own = image.broker(self.options.node_id);
         if own.is_some_and(|own| own.incarnation_id == self.options.incarnation_id) {
@@ -156,54 +160,54 @@ impl Shard {
             .topics_created
             .iter()
             .chain(diff.topics_changed.iter().map(|(_, topic)| topic));
-        let missing: Vec<(Arc<TopicImage>, TopicPartition)> = touched
-            .flat_map(|topic| self.missing_of(topic).map(move |id| (topic.clone(), id)))
-            .collect();
-        let opened: Vec<Option<Rc<Partition>>> = iter(missing.into_iter().map(|(topic, id)| {
-            let config = TopicConfig::effective(&self.options.given, image, self.options.node_id, topic.id);
-            self.open(topic, id, Rc::new(config))
-        }))
-        .buffer_unordered(OPEN_AT_ONCE)
-        .collect()
-        .await;
+        let given = &self.options.given;
+        let missing = touched.flat_map(|topic| {
+            let config = TopicConfig::effective(given, image, self.options.node_id, topic.id);
+            self.missing_of(topic, &Rc::new(config))
+        });
+        self.open_all(missing.collect()).await
+    }
+
+    /// What this core is to hold of a topic and does not hold.
+    fn missing_of(&self, topic: &Arc<TopicImage>, config: &Rc<TopicConfig>) -> Vec<Missing> {
+        let of_topic = topic.partitions.iter().enumerate();
+        let missing = of_topic.filter_map(|(number, partition)| {
+            let id = TopicPartition {
+                topic_id: topic.id,
+                partition: number as i32,
+            };
+            let wanted = partition.replicas.contains(&self.options.node_id) && self.owner(&id) == self.id;
+            (wanted && self.partition(&id).is_none()).then(|| Missing {
+                topic: topic.clone(),
+                id,
+                config: config.clone(),
+            })
+        });
+        missing.collect()
+    }
+
+    /// Opens partitions, those that could be.
+    async fn open_all(self: &Rc<Self>, missing: Vec<Missing>) -> Vec<Rc<Partition>> {
+        self.make_together(&missing).await;
+        let opened = iter(missing.into_iter().map(|missing| self.open(missing)));
+        let opened: Vec<Option<Rc<Partition>>> = opened.buffer_unordered(OPEN_AT_ONCE).collect().await;
         opened.into_iter().flatten().collect()
     }
 
-    fn missing_of<'a>(&'a self, topic: &'a TopicImage) -> impl Iterator<Item = TopicPartition> + 'a {
-        topic
-            .partitions
-            .iter()
-            .enumerate()
-            .filter_map(move |(number, partition)| {
-                let id = TopicPartition {
-                    topic_id: topic.id,
-                    partition: number as i32,
-                };
-                let wanted = partition.replicas.contains(&self.options.node_id) && self.owner(&id) == self.id;
-                (wanted && self.partition(&id).is_none()).then_some(id)
-            })
-    }
-
-    /// Opens one partition: the log recovered at start if there is one, else a new one.
-    async fn open(
-        self: &Rc<Self>,
-        topic: Arc<TopicImage>,
-        id: TopicPartition,
-        config: Rc<TopicConfig>,
-    ) -> Option<Rc<Partition>> {
+    /// Opens one partition: the log recovered at start, or made with others, if there is one, else a new one.
+    async fn open(self: &Rc<Self>, missing: Missing) -> Option<Rc<Partition>> {
+        let Missing { topic, id, config } = missing;
         let claimed = self.unclaimed.borrow_mut().remove(&id);
         let (dir, recovered, settled) = match claimed {
             Some((found, recovered)) => (found.dir, recovered, found.from.clean),
             None => {
-                let dir = self.roomiest_dir()?;
-                let path = self.dirs[dir]
-                    .path
-                    .join(format!("{}-{}", topic.name, id.partition));
+                let dir = self.roomiest_dir(&[])?;
                 let name = LogName {
                     topic: topic.name.clone(),
                     partition: id.partition,
                     topic_id: id.topic_id,
                 };
+                let path = self.dirs[dir].path.join(name.directory());
                 let (disk, log_config) = (self.disk.clone(), config.log.clone());
                 let fresh = RecoverFrom {
                     clean: true,
@@ -239,32 +243,42 @@ impl Shard {
     /// There was no room to make a topic's logs: tried again until there is. Clients hear that the partition is unknown, and
     /// ask again.
     fn open_later(self: &Rc<Self>, topic: TopicId) {
+        if !self.opened_later.borrow_mut().insert(topic) {
+            return;
+        }
         let shard = self.clone();
         let again = async move {
             rt::sleep(OPEN_AGAIN).await;
+            shard.opened_later.borrow_mut().remove(&topic);
             let image = shard.image();
-            let Some(topic) = image.topic_by_id(topic).cloned() else {
-                return;
-            };
-            let missing: Vec<TopicPartition> = shard.missing_of(&topic).collect();
-            for id in missing {
-                let config = shard.topic_config(topic.id);
-                if let Some(partition) = shard.open(topic.clone(), id, config).await {
-                    shard.show(partition, &image);
-                }
+            if let Some(topic) = image.topic_by_id(topic).cloned() {
+                shard.open_rest(&topic, &image).await;
+                shard.count_partitions();
             }
-            shard.count_partitions();
         };
         // Boxed: `open` comes back here.
         let again: rt::LocalBoxFuture<'static, ()> = Box::pin(again);
         rt::spawn(again).detach();
     }
 
-    /// The working directory with the fewest partitions of this core; None when all have failed.
-    fn roomiest_dir(&self) -> Option<usize> {
+    /// Opens and shows what this core still lacks of a topic.
+    async fn open_rest(self: &Rc<Self>, topic: &Arc<TopicImage>, image: &MetadataImage) {
+        let missing = self.missing_of(topic, &self.topic_config(topic.id));
+        for partition in self.open_all(missing).await {
+            self.show(partition, image);
+        }
+    }
+
+    /// The working directory with the fewest partitions of this core, those counted that are planned for each; None when
+    /// all have failed.
+    pub(super) fn roomiest_dir(&self, planned: &[usize]) -> Option<usize> {
+        let partitions = |dir: usize| {
+            let more = planned.get(dir).copied().unwrap_or_default();
+            self.dirs[dir].partitions.get() + more
+        };
         (0..self.dirs.len())
             .filter(|dir| !self.dirs[*dir].offline.get())
-            .min_by_key(|dir| (self.dirs[*dir].full.get(), self.dirs[*dir].partitions.get()))
+            .min_by_key(|dir| (self.dirs[*dir].full.get(), partitions(*dir)))
     }
 
     /// Puts an opened partition where requests find it, under the leadership the image names.
@@ -283,9 +297,15 @@ impl Shard {
         self.partitions.borrow_mut().insert(partition.id, partition);
     }
 
-    /// Applies changed configs and leadership to the partitions of a topic that this core holds.
-    fn refresh_topic(self: &Rc<Self>, topic: &TopicImage) {
+    /// Applies configs and leadership to the partitions of a topic that this core holds: to those that are not as `before`.
+    fn refresh_topic(self: &Rc<Self>, topic: &TopicImage, before: Option<&TopicImage>) {
+        let before = before.filter(|before| before.configs == topic.configs);
+        let mut states_before = before.map(|before| before.partitions.iter());
         for (number, state) in topic.partitions.iter().enumerate() {
+            let state_before = states_before.as_mut().and_then(Iterator::next);
+            if state_before == Some(state) {
+                continue;
+            }
             let id = TopicPartition {
                 topic_id: topic.id,
                 partition: number as i32,
@@ -343,12 +363,20 @@ impl Shard {
 
     /// Logs on disk whose topic the cluster does not have (any more): renamed, never deleted, because a lost metadata
     /// directory must not take the data with it. To be called only with an image that knows of this start: a broker that
-    /// comes back sees older ones first, which do not have what was created just before it went.
+    /// comes back sees older ones first, which do not have what was created just before it went. Logs without records, as
+    /// a crash leaves them that are being made, are removed.
     /// A topic that was made again under its name meanwhile could not have its directory until now, and gets it.
     async fn set_strays_aside(self: &Rc<Self>, image: &MetadataImage) {
         let mut names = BTreeSet::new();
-        for (_, (found, _recovered)) in self.unclaimed.take() {
+        for (_, (found, recovered)) in self.unclaimed.take() {
             let disk = self.disk.clone();
+            names.insert(found.name.topic.clone());
+            if recovered.is_blank() {
+                tracing::info!(dir = %found.path.display(), "an empty log belongs to no topic of this cluster; it is removed");
+                let remove = rt::blocking(move || disk.remove_dir_all(&found.path));
+                report("remove an empty log", remove).await;
+                continue;
+            }
             let aside = found
                 .path
                 .with_file_name(format!("{}-{}-stray", found.name.topic, found.name.partition));
@@ -356,7 +384,6 @@ impl Shard {
                 dir = %found.path.display(), topic_id = %found.name.topic_id,
                 "a log on disk belongs to no topic of this cluster; it is renamed to {}", aside.display()
             );
-            names.insert(found.name.topic.clone());
             let rename = rt::blocking(move || disk.rename(&found.path, &aside));
             report("set a stray log aside", rename).await;
         }
@@ -364,12 +391,7 @@ impl Shard {
             let Some(topic) = image.topic(&name).cloned() else {
                 continue;
             };
-            let missing: Vec<TopicPartition> = self.missing_of(&topic).collect();
-            for id in missing {
-                if let Some(partition) = self.open(topic.clone(), id, self.topic_config(topic.id)).await {
-                    self.show(partition, image);
-                }
-            }
+            self.open_rest(&topic, image).await;
         }
     }
 

@@ -9,6 +9,7 @@ mod failover;
 mod life;
 mod losses;
 mod machine;
+mod making;
 mod moving;
 mod replicated;
 mod replicating;

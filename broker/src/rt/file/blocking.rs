@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::counters::{COLD_SYNCS, COLD_WRITES};
-use super::{Disk, OpenOptions, Track, named};
+use super::{Disk, OpenOptions, Track, named, raw};
 use crate::rt::recorder::memory::MemoryLock;
 use std::ffi::CString;
 use std::fs;
@@ -247,6 +247,46 @@ impl Disk {
                 &io::ErrorKind::NotADirectory.into(),
             ))
         }
+    }
+
+    /// Creates one directory whose parent is there. Its name is durable after [`Disk::sync_dir`] of the parent or
+    /// [`Disk::sync_tree`]. `AlreadyExists` when something is there.
+    pub fn create_dir(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path.as_ref();
+        let created = match self.memory() {
+            Some(recorder) if recorder.exists(path) => Err(io::ErrorKind::AlreadyExists.into()),
+            Some(_) => Ok(()),
+            None => fs::create_dir(path),
+        };
+        created.map_err(|error| named("create directory", path, &error))?;
+        match self.recorder() {
+            Some(recorder) => recorder.created_dir(path),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes everything durable that was written, created, renamed and removed in `directory` and below it before this
+    /// call: one syncfs. It waits for whatever else is unwritten on the same file system, so it pays where hundreds of
+    /// small files were made.
+    pub fn sync_tree(&self, directory: impl AsRef<Path>) -> io::Result<()> {
+        let directory = directory.as_ref();
+        let marks = match self.recorder() {
+            Some(recorder) => recorder.sync_tree_begin(directory)?,
+            None => Vec::new(),
+        };
+        if self.memory().is_none() {
+            let file = fs::File::open(directory).map_err(|error| named("open", directory, &error))?;
+            raw::sync_file_system(file.as_raw_fd())
+                .map_err(|error| named("sync the file system of", directory, &error))?;
+        }
+        COLD_SYNCS.add(1);
+        if let Some(recorder) = self.recorder() {
+            recorder.wait_while_syncs_are_held();
+            for (node, mark) in marks {
+                recorder.sync_end(node, mark);
+            }
+        }
+        Ok(())
     }
 
     /// Renames a file or directory, replacing a file that is there. Durable after [`Disk::sync_dir`] of the parent.

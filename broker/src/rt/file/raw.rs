@@ -1,5 +1,5 @@
-//! What std does not offer: reads into a vector's spare capacity and from the page cache only, and positioned writes of
-//! several slices.
+//! What std does not offer: reads into a vector's spare capacity and from the page cache only, positioned writes of
+//! several slices, and the sync of a whole file system.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice};
@@ -36,6 +36,16 @@ fn preadv2(fd: RawFd, buffer: &mut Vec<u8>, pos: u64, len: usize, flags: libc::c
     // SAFETY: the kernel initialized `got` bytes of the spare capacity right behind the current length.
     unsafe { buffer.set_len(buffer.len() + got) };
     Ok(got)
+}
+
+/// Everything written to the file system of `fd` so far, names included, is on disk (syncfs; it reports errors of
+/// writing back since Linux 5.8). May wait.
+pub(super) fn sync_file_system(fd: RawFd) -> io::Result<()> {
+    // SAFETY: syncfs takes a descriptor and no memory.
+    match unsafe { libc::syncfs(fd) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Writes some of `parts` at `pos`; returns how many bytes.

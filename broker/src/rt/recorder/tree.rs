@@ -134,14 +134,7 @@ impl Tree {
                 names.now.clone_from(&names.durable);
             }
         }
-        let mut named = vec![self.root];
-        let mut at = 0;
-        while at < named.len() {
-            if let Some(names) = &self.node(named[at]).names {
-                named.extend(names.now.values());
-            }
-            at += 1;
-        }
+        let named = self.named_below(self.root);
         let named: std::collections::BTreeSet<NodeId> = named.into_iter().collect();
         self.nodes.retain(|id, _| named.contains(id));
     }
@@ -199,6 +192,23 @@ impl Tree {
             at = *child.ok_or_else(|| unknown(path))?;
         }
         Ok(at)
+    }
+
+    /// The node at `path` and all below it, as they are named now.
+    pub(super) fn below(&self, path: &Path) -> io::Result<Vec<NodeId>> {
+        Ok(self.named_below(self.resolve(path)?))
+    }
+
+    fn named_below(&self, top: NodeId) -> Vec<NodeId> {
+        let mut found = vec![top];
+        let mut at = 0;
+        while at < found.len() {
+            if let Some(names) = &self.node(found[at]).names {
+                found.extend(names.now.values());
+            }
+            at += 1;
+        }
+        found
     }
 
     fn parent(&self, path: &Path) -> io::Result<(NodeId, String)> {
