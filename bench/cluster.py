@@ -165,8 +165,8 @@ class Cluster:
             self.start(node)
         wait_for("three brokers", lambda: len(self.brokers()) == NODES)
 
-    def admin(self, without=None):
-        return AdminClient({"bootstrap.servers": self.bootstrap(without), "socket.timeout.ms": 5000, "topic.metadata.refresh.interval.ms": 100, "log_level": 0})
+    def admin(self, without=None, patience_ms=5000):
+        return AdminClient({"bootstrap.servers": self.bootstrap(without), "socket.timeout.ms": patience_ms, "topic.metadata.refresh.interval.ms": 100, "log_level": 0})
 
     def brokers(self):
         for node, process in enumerate(self.processes):
@@ -180,7 +180,7 @@ class Cluster:
 
     def create(self, topic, partitions):
         new = NewTopic(topic, num_partitions=partitions, replication_factor=NODES)
-        admin = self.admin()  # kept until the answer is there
+        admin = self.admin(patience_ms=120_000)  # kept until the answer is there
         admin.create_topics([new], operation_timeout=60, request_timeout=120)[topic].result()
         wait_for(f"{topic} has leaders", lambda: self.is_whole(topic))
 

@@ -39,6 +39,7 @@ use crate::rt::cores::{self, CorePlan};
 use crate::rt::file::Disk;
 use crate::rt::{self, EngineChoice, Executors, Instant, ShardId, doorbell, mesh};
 use crate::shard::partitions::Faults;
+use crate::shard::peers::Throttles;
 use crate::shard::replicas::{FoundLog, Progress};
 use crate::shard::{self, Fatal, bridge, counters::ShardCounters, placement};
 
@@ -408,6 +409,7 @@ impl Cores {
         }
         let mut beginnings = Vec::new();
         let quota = Arc::new(Quota::default());
+        let throttles = Arc::new(Throttles::default());
         let (mut commands, mut bridges, mut counters) = (Vec::new(), Vec::new(), Vec::new());
         for ((index, port), found) in ports.into_iter().enumerate().zip(by_core) {
             let (command, inbox) = doorbell::channel(16).map_err(failed("connect the cores"))?;
@@ -432,6 +434,7 @@ impl Cores {
                 bridge,
                 bridge_end,
                 counters: counted,
+                throttles: throttles.clone(),
                 found,
                 progress: progress.clone(),
                 quorum: quorum.clone(),

@@ -30,6 +30,7 @@ fn range(property: &Property) -> String {
         Range::OneOf(words) => words.join(", "),
         Range::NotEmpty => "not empty".to_string(),
         Range::CountsByAddress => "address:number, ...".to_string(),
+        Range::Replicas => "partition:broker, ... or *".to_string(),
     }
 }
 

@@ -68,6 +68,7 @@ pub(super) struct Beginning {
     pub(super) bridge: Bridge,
     pub(super) bridge_end: BridgeEnd,
     pub(super) counters: Arc<ShardCounters>,
+    pub(super) throttles: Arc<peers::Throttles>,
     pub(super) found: Vec<FoundLog>,
     pub(super) progress: Progress,
     pub(super) quorum: quorum::Handle,
@@ -109,6 +110,7 @@ pub(super) async fn run(beginning: Beginning) {
         bridge: beginning.bridge,
         quorum,
         counters: beginning.counters,
+        throttles: beginning.throttles,
         fatal: beginning.fatal,
     };
     let shard = Shard::start(seed, beginning.bridge_end, unclaimed);

@@ -38,6 +38,8 @@ const FENCE_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const VOTERS_ASKED: usize = 64;
 /// Leaderships that move at once: clients of each look up its new leader.
 const BALANCED_AT_ONCE: usize = 1_000;
+/// What is left of the session of a predecessor at least, however long nothing was heard of it.
+const LEAST_LEFT: Duration = Duration::from_millis(300);
 /// How often a broker whose connection broke is looked at, and the time between.
 const LOOKS: u32 = 10;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
@@ -176,13 +178,18 @@ impl Leading {
     }
 
     /// The sessions of a new term. A majority elected another leader than the predecessor, so it had not heard of that one
-    /// for a lease.
+    /// for a lease, and this broker knows for how long it has not. Who lives still gets the time to say so.
     fn sessions_after(&self, predecessor: Option<Voter>) -> Sessions {
         let mut sessions = Sessions::new(self.0.session_timeout);
         let image = self.0.handle.image();
-        let broker = predecessor.and_then(|voter| image.broker(NodeId(voter.node)));
-        if let Some(broker) = broker {
-            sessions.silent(broker.node, broker.epoch, self.0.members.lease(), now());
+        let Some(predecessor) = predecessor else {
+            return sessions;
+        };
+        if let Some(broker) = image.broker(NodeId(predecessor.node)) {
+            let heard = self.0.members.leader_heard.silence(predecessor, now());
+            let silence = self.0.members.lease().max(heard.unwrap_or_default());
+            let most = self.0.session_timeout.saturating_sub(LEAST_LEFT);
+            sessions.silent(broker.node, broker.epoch, silence.min(most), now());
         }
         sessions
     }

@@ -1,5 +1,6 @@
 //! Who is in the quorum and where, as this broker's Raft knows it now.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
@@ -7,12 +8,32 @@ use openraft::async_runtime::WatchReceiver;
 use super::peers::Peers;
 use super::raft::{Raft, RaftMetrics};
 use super::types::Voter;
+use crate::rt::Instant;
 
 /// This broker's view of the membership. Clones share it.
 #[derive(Clone)]
 pub(super) struct Members {
     pub(super) raft: Raft,
     pub(super) peers: Peers,
+    pub(super) leader_heard: LeaderHeard,
+}
+
+/// Which leader this voter followed last, and when it heard of it.
+#[derive(Clone, Default)]
+pub(super) struct LeaderHeard(Arc<Mutex<Option<(Voter, Instant)>>>);
+
+impl LeaderHeard {
+    pub(super) fn set(&self, leader: Voter, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((leader, now));
+    }
+
+    /// For how long nothing was heard of `leader`; none if another was followed since.
+    pub(super) fn silence(&self, leader: Voter, now: Instant) -> Option<Duration> {
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard
+            .filter(|(voter, _)| *voter == leader)
+            .map(|(_, at)| now - at)
+    }
 }
 
 impl Members {

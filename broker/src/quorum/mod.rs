@@ -72,7 +72,7 @@ use handle::Publisher;
 use leading::Leading;
 use log_files::{LogFiles, Recovered};
 use log_store::LogStore;
-use members::Members;
+use members::{LeaderHeard, Members};
 use network::Network;
 use peers::Peers;
 use proposer::Proposer;
@@ -233,6 +233,7 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     let members = Members {
         raft: raft.clone(),
         peers,
+        leader_heard: LeaderHeard::default(),
     };
     let (queue, submitted) = mpsc::channel(handle::QUEUE_LEN);
     let (voters, voters_asked) = mpsc::channel(handle::QUEUE_LEN);

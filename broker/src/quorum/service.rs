@@ -13,7 +13,7 @@ use ::admin::control::control_server::Control;
 use bytes::BytesMut;
 use futures::{Stream, StreamExt};
 use openraft::ChangeMembers;
-use openraft::raft::ReadPolicy;
+use openraft::raft::{AppendEntriesResponse, ReadPolicy};
 use protocol::ErrorCode;
 use protocol::ids::NodeId;
 use tonic::{Request, Response, Status, Streaming};
@@ -132,9 +132,12 @@ impl Control for Service {
 
     async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
         let mut request = request.into_inner();
-        self.check(request.caller.take())?;
+        let leader = self.check(request.caller.take())?;
         let request = wire::to_append_request(request).map_err(invalid)?;
         let reply = self.raft().append_entries(request).await.map_err(failed)?;
+        if !matches!(reply, AppendEntriesResponse::HigherVote(_)) {
+            self.0.members.leader_heard.set(leader, now());
+        }
         Ok(Response::new(wire::append_reply(&reply)))
     }
 

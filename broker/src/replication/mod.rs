@@ -9,4 +9,5 @@ pub mod follower;
 pub mod handshake;
 pub mod leader;
 pub mod session;
+pub mod throttle;
 pub mod wire;

@@ -42,6 +42,8 @@ pub struct Serving {
     ready: VecDeque<Slot>,
     /// Their follower knows a newer leader epoch than this broker: looked at again with the next image.
     behind: BTreeSet<Slot>,
+    /// Sent as much as their throttle allows: looked at again when it allows more.
+    held: BTreeSet<Slot>,
     /// Would be read from a file, and enough are.
     cold_waiting: VecDeque<Slot>,
     cold_running: usize,
@@ -125,6 +127,7 @@ impl Serving {
             self.ready.retain(|ready| *ready != slot);
         }
         self.behind.remove(&slot);
+        self.held.remove(&slot);
         match served.state {
             State::Reading(reserved) => self.cold_over(reserved),
             State::Cold => self.cold_waiting.retain(|waiting| *waiting != slot),
@@ -172,9 +175,24 @@ impl Serving {
         }
     }
 
-    /// This broker has newer metadata.
+    /// This broker has newer metadata, perhaps another throttle too.
     pub fn image_changed(&mut self) {
         for slot in std::mem::take(&mut self.behind) {
+            self.moved(slot);
+        }
+        self.release();
+    }
+
+    /// Nothing is to be sent of it for a while.
+    pub fn hold(&mut self, slot: Slot, round: u32) {
+        if self.current(slot, round).is_some() {
+            self.held.insert(slot);
+        }
+    }
+
+    /// Those that were held are looked at again.
+    pub fn release(&mut self) {
+        for slot in std::mem::take(&mut self.held) {
             self.moved(slot);
         }
     }

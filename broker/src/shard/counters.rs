@@ -56,6 +56,7 @@ counters! {
     gauge replication_sessions_fetching "Sessions with leaders that this broker follows";
     counter replication_connects "Connections to leaders begun";
     counter replication_out_bytes "Bytes sent to followers";
+    counter replication_throttled_bytes "Bytes of records sent to replicas whose copying is throttled";
     counter replication_in_bytes "Bytes received from leaders";
     gauge replicas_damaged "Replicas here with records that their disk does not hold any more";
     counter damaged_replicas_refetched "Damaged replicas given up to be fetched again";

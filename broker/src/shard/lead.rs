@@ -120,6 +120,12 @@ impl Partition {
         self.follower_moved(node, moved);
     }
 
+    /// Whether this broker leads and has `node` in its in-sync set.
+    pub(super) fn is_in_sync(&self, node: NodeId) -> bool {
+        let leader = self.leader.borrow();
+        leader.as_ref().is_some_and(|leader| leader.isr().contains(&node))
+    }
+
     /// It has led for too short a time to know what an earlier leader had committed (KIP-207).
     pub(super) fn is_behind_its_epoch(&self) -> bool {
         self.leader.borrow().as_ref().is_some_and(Leader::is_behind)

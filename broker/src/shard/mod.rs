@@ -151,6 +151,8 @@ pub struct Seed {
     pub quorum: quorum::Handle,
     /// Where this core counts.
     pub counters: Arc<ShardCounters>,
+    /// What this broker sent to throttled replicas, counted by all of its cores.
+    pub throttles: Arc<peers::Throttles>,
     /// Called once when a disk failed and this broker cannot go on.
     pub fatal: Fatal,
 }
@@ -195,6 +197,7 @@ pub struct Shard {
     pub follow_changed: News,
     /// Followers that are served.
     followers: peers::Followers,
+    throttles: Arc<peers::Throttles>,
     /// Followed partitions that have synced more: to be told to their leaders at once.
     pub synced_progress: News,
     watches: RefCell<HashMap<WatchTicket, Rc<Watch>, rt::Hashing>>,
@@ -253,6 +256,7 @@ impl Shard {
             }),
             follow_changed: News::default(),
             followers: peers::Followers::default(),
+            throttles: seed.throttles,
             synced_progress: News::default(),
             watches: RefCell::default(),
             next_ticket: Cell::new(0),

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::properties::{self, TopicProperty};
+use protocol::properties::{self, ThrottledReplicas, TopicProperty};
 use protocol::record::compression::Compression;
 use protocol::{NodeId, TopicId};
 
@@ -33,6 +33,10 @@ pub struct TopicConfig {
     pub timestamp_after_max_ms: i64,
     /// `compression.type`, none for `producer`: stored as it comes.
     pub compression: Option<Compression>,
+    /// `leader.replication.throttled.replicas`.
+    pub throttled_leaders: ThrottledReplicas,
+    /// `follower.replication.throttled.replicas`.
+    pub throttled_followers: ThrottledReplicas,
 }
 
 /// Where an effective value comes from: DescribeConfigs' sources.
@@ -227,6 +231,7 @@ impl TopicConfig {
             "async" if !internal => FlushPolicy::Async,
             _ => FlushPolicy::Sync,
         };
+        let throttled = |name| ThrottledReplicas::parse(&levels.text(name)).unwrap_or_default();
         TopicConfig {
             log: log_config(&levels, flush),
             min_insync_replicas: usize::try_from(levels.number("min.insync.replicas")).unwrap_or(1),
@@ -235,6 +240,8 @@ impl TopicConfig {
             timestamp_before_max_ms: levels.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: levels.number("message.timestamp.after.max.ms"),
             compression: compression(&levels.text("compression.type")),
+            throttled_leaders: throttled("leader.replication.throttled.replicas"),
+            throttled_followers: throttled("follower.replication.throttled.replicas"),
         }
     }
 }

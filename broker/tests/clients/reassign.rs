@@ -1,4 +1,4 @@
-//! `kafka-reassign-partitions.sh`: partitions move to other brokers and are verified there.
+//! `kafka-reassign-partitions.sh`: partitions move to other brokers, throttled, and are verified there.
 
 use std::time::Instant;
 
@@ -40,23 +40,43 @@ fn the_console_tool_moves_partitions() {
     std::fs::write(file.path(), MOVES).expect("write the moves");
     let file = file.path().to_str().expect("a name");
     let class = "reassign.ReassignPartitionsCommand";
-    kafka(class, &["--reassignment-json-file", file, "--execute"]);
+    let throttle = ["--throttle", "50000000"];
+    kafka(
+        class,
+        &[&["--reassignment-json-file", file, "--execute"][..], &throttle].concat(),
+    );
+    let throttled = || {
+        let mut described = String::new();
+        for entity in [["brokers", "0"], ["topics", "moved"]] {
+            let [kind, name] = entity;
+            let mut command = java("tools-new", "kafka.admin.ConfigCommand");
+            command.args([
+                "--bootstrap-server",
+                &bootstrap,
+                "--describe",
+                "--entity-type",
+                kind,
+            ]);
+            described += &run(command.args(["--entity-name", name]), "").success();
+        }
+        ["leader.replication.throttled", "follower.replication.throttled"]
+            .map(|words| described.matches(words).count())
+    };
+    assert!(
+        throttled().iter().all(|count| *count >= 2),
+        "rates and replicas: {:?}",
+        throttled()
+    );
     let end = Instant::now() + DEADLINE;
     loop {
-        let verified = kafka(
-            class,
-            &[
-                "--reassignment-json-file",
-                file,
-                "--verify",
-                "--preserve-throttles",
-            ],
-        );
+        let verified = kafka(class, &["--reassignment-json-file", file, "--verify"]);
         if verified.matches("is completed").count() == 3 {
             break;
         }
         assert!(Instant::now() < end, "{verified}");
     }
+    // Who verifies that all is done takes the throttles away.
+    assert_eq!(throttled(), [0, 0]);
     assert!(kafka(class, &["--list"]).contains("No partition reassignments found"));
     let described = kafka("TopicCommand", &["--describe", "--topic", "moved"]);
     for replicas in ["Replicas: 2,0", "Replicas: 0,1", "Replicas: 1,2"] {

@@ -137,6 +137,22 @@ impl Client {
         value: &str,
     ) -> io::Result<ErrorCode> {
         const TOPIC: i8 = 2;
+        self.configure_resource(TOPIC, topic, property, value).await
+    }
+
+    /// Sets one property of every broker.
+    pub(crate) async fn configure_brokers(&mut self, property: &str, value: &str) -> io::Result<ErrorCode> {
+        const BROKER: i8 = 4;
+        self.configure_resource(BROKER, "", property, value).await
+    }
+
+    async fn configure_resource(
+        &mut self,
+        resource_type: i8,
+        name: &str,
+        property: &str,
+        value: &str,
+    ) -> io::Result<ErrorCode> {
         const SET: i8 = 0;
         let config = IncrementalAlterConfigsRequestResourceConfig {
             name: Str::copy_from(property),
@@ -144,8 +160,8 @@ impl Client {
             value: Some(Str::copy_from(value)),
         };
         let resource = IncrementalAlterConfigsRequestResource {
-            resource_type: TOPIC,
-            resource_name: Str::copy_from(topic),
+            resource_type,
+            resource_name: Str::copy_from(name),
             configs: vec![config],
         };
         let request = IncrementalAlterConfigsRequest {

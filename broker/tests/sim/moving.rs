@@ -165,3 +165,84 @@ fn a_move_is_given_up() {
         write(&mut client, 40, 20).await;
     });
 }
+
+/// Bytes per second.
+const RATE: u64 = 100_000;
+/// Records of that size and so many are moved.
+const PADDED: usize = 50_000;
+const PADDED_RECORDS: usize = 40;
+
+async fn set(machine: &Machine, broker: bool, property: &str, value: &str) {
+    until("a property is set", async || {
+        let mut client = machine.client().await;
+        let changed = match broker {
+            true => client.configure_brokers(property, value).await,
+            false => client.configure(TOPIC, property, value).await,
+        };
+        matches!(changed, Ok(ErrorCode::None))
+    })
+    .await;
+}
+
+#[test]
+fn a_throttled_move_takes_its_time_and_nobody_else_waits() {
+    with_seeds(6, |seed| async move {
+        let (machines, mut client) = five().await;
+        let padding = "x".repeat(PADDED);
+        for number in 0..PADDED_RECORDS {
+            let batch = batch_of(&[format!("{number}-{padding}")], None);
+            while client.try_produce(TOPIC, 0, batch.clone()).await.is_none() {}
+        }
+        let before = holders(&machines);
+        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        // What leaders send counts together, what followers take counts for each.
+        let (side, copies) = if seed % 2 == 0 {
+            ("leader", 2)
+        } else {
+            ("follower", 1)
+        };
+        let replicas = match seed % 3 {
+            0 => "*".to_string(),
+            _ => {
+                let of = if side == "leader" {
+                    1..6
+                } else {
+                    target[0]..target[1] + 1
+                };
+                of.map(|node| format!("0:{node}")).collect::<Vec<_>>().join(",")
+            }
+        };
+        set(
+            &machines[0],
+            false,
+            &format!("{side}.replication.throttled.replicas"),
+            &replicas,
+        )
+        .await;
+        let rate = format!("{side}.replication.throttled.rate");
+        set(&machines[0], true, &rate, "0").await;
+        assert_eq!(ask(&machines[0], Some(&target)).await, ErrorCode::None);
+        rt::sleep(Duration::from_secs(20)).await;
+        assert!(is_moving(&machines[0]).await, "a rate of zero lets nothing pass");
+        set(&machines[0], true, &rate, &RATE.to_string()).await;
+        let began = rt::now();
+        let mut number = PADDED_RECORDS;
+        while is_moving(&machines[0]).await {
+            let asked = rt::now();
+            write(&mut client, number, 1).await;
+            let took = rt::now() - asked;
+            assert!(
+                took < Duration::from_secs(2),
+                "a producer waited {took:?} for a throttled move"
+            );
+            number += 1;
+            rt::sleep(Duration::from_millis(200)).await;
+        }
+        let took = rt::now() - began;
+        let bytes = (PADDED * PADDED_RECORDS * copies) as u64;
+        // The last turn of each is sent and not waited for.
+        let least = Duration::from_millis((bytes - copies as u64 * (256 << 10)) * 1_000 / RATE);
+        assert!(took >= least, "{bytes} bytes at {RATE}/s moved in {took:?}");
+        assert!(took < least * 2, "{bytes} bytes at {RATE}/s moved in {took:?}");
+    });
+}

@@ -76,6 +76,8 @@ pub enum Range {
     NotEmpty,
     /// Numbers from 0 by IP address, as [`counts_by_address`] reads them.
     CountsByAddress,
+    /// Replicas as `partition:broker`, or `*` for all of a topic's, as [`ThrottledReplicas`] reads them.
+    Replicas,
 }
 
 /// What it takes to change a property.
@@ -257,6 +259,8 @@ impl Property {
                     .filter(|word| !word.is_empty())
                     .all(|word| self.takes_word(word))
                     && (!value.is_empty() || self.range != Range::NotEmpty)
+                    // Kafka takes `*` only by itself.
+                    && (self.range != Range::Replicas || ThrottledReplicas::parse(value).is_some())
             }
         }
     }
@@ -266,6 +270,7 @@ impl Property {
             Range::OneOf(words) => words.iter().any(|known| known.eq_ignore_ascii_case(word)),
             Range::NotEmpty => !word.is_empty(),
             Range::CountsByAddress => counts_by_address(word).is_some(),
+            Range::Replicas => ThrottledReplicas::parse(word).is_some(),
             _ => true,
         }
     }
@@ -303,6 +308,7 @@ impl Property {
             Range::OneOf(words) => format!("one of {}", words.join(", ")),
             Range::NotEmpty => format!("{kind} that is not empty"),
             Range::CountsByAddress => "a list of address:number".to_string(),
+            Range::Replicas => "a list of partition:broker, or *".to_string(),
         }
     }
 }
@@ -318,6 +324,56 @@ pub fn counts_by_address(text: &str) -> Option<Vec<(IpAddr, u32)>> {
         Some((address.parse().ok()?, u32::try_from(number).ok()?))
     };
     entries.map(parse).collect()
+}
+
+/// Which replicas of a topic are copied no faster than the throttle allows (`leader.replication.throttled.replicas`,
+/// `follower.replication.throttled.replicas`; KIP-73).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ThrottledReplicas {
+    /// All.
+    All,
+    /// These, as (partition, broker), sorted; mostly none.
+    These(Vec<(i32, i32)>),
+}
+
+impl Default for ThrottledReplicas {
+    fn default() -> Self {
+        ThrottledReplicas::These(Vec::new())
+    }
+}
+
+impl ThrottledReplicas {
+    /// Reads `*`, or `partition:broker` pairs separated by commas; none if it is neither.
+    pub fn parse(text: &str) -> Option<ThrottledReplicas> {
+        if text.trim() == "*" {
+            return Some(ThrottledReplicas::All);
+        }
+        let number = |digits: &str| -> Option<i32> {
+            let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+            digits.parse().ok().filter(|_| plain)
+        };
+        let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let pairs = entries.map(|entry| {
+            let (partition, broker) = entry.split_once(':')?;
+            Some((number(partition)?, number(broker)?))
+        });
+        let mut pairs: Vec<(i32, i32)> = pairs.collect::<Option<_>>()?;
+        pairs.sort_unstable();
+        Some(ThrottledReplicas::These(pairs))
+    }
+
+    /// Whether the replica of `partition` on `broker` is one of them.
+    pub fn contains(&self, partition: i32, broker: i32) -> bool {
+        match self {
+            ThrottledReplicas::All => true,
+            ThrottledReplicas::These(pairs) => pairs.binary_search(&(partition, broker)).is_ok(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == ThrottledReplicas::default()
+    }
 }
 
 /// The known name that differs least from `name`, if it differs little.
@@ -401,6 +457,42 @@ mod tests {
                 row.property.effect == Effect::NotYet,
                 "{}",
                 row.property.name
+            );
+        }
+    }
+
+    #[test]
+    fn throttled_replicas_are_pairs_or_all() {
+        let of = |text| ThrottledReplicas::parse(text);
+        assert_eq!(of("*"), Some(ThrottledReplicas::All));
+        assert_eq!(of(""), Some(ThrottledReplicas::default()));
+        assert_eq!(
+            of("1:3, 0:2"),
+            Some(ThrottledReplicas::These(vec![(0, 2), (1, 3)]))
+        );
+        for wrong in [
+            "1",
+            "1:",
+            ":1",
+            "1:2:3",
+            "-1:2",
+            "+1:2",
+            "*,0:1",
+            "a:b",
+            "99999999999:1",
+        ] {
+            assert_eq!(of(wrong), None, "{wrong}");
+        }
+        let some = of("0:2,1:3").expect("a list");
+        assert!(some.contains(0, 2) && !some.contains(0, 3) && !some.is_empty());
+        let set = |value| check_topic("leader.replication.throttled.replicas", value).map(|_| ());
+        assert_eq!(set("0:1,1:2"), Ok(()));
+        assert_eq!(set("*"), Ok(()));
+        for wrong in ["*,0:1", "none"] {
+            let said = set(wrong).expect_err("refused").to_string();
+            assert!(
+                said.ends_with("a list of partition:broker, or * is expected"),
+                "{said}"
             );
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Effect::{Accepted, NotYet, Served};
 use super::Kind::{Boolean, Double, Int, List, Long, String};
-use super::Range::{Any, AtLeast, Between, OneOf};
+use super::Range::{Any, AtLeast, Between, OneOf, Replicas};
 use super::Scope::ClusterWide;
 use super::{Property, TopicProperty};
 
@@ -20,9 +20,9 @@ pub(super) const TOPIC: &[TopicProperty] = &[
     TopicProperty { property: Property { name: "flush.messages", kind: Long, default: Some("9223372036854775807"), range: AtLeast(1), scope: ClusterWide, effect: Accepted, doc: "Every acknowledged record is synced (`flush.policy`), so there is no interval." }, broker: Some("log.flush.interval.messages") },
     TopicProperty { property: Property { name: "flush.ms", kind: Long, default: Some("9223372036854775807"), range: AtLeast(0), scope: ClusterWide, effect: Accepted, doc: "Every acknowledged record is synced (`flush.policy`), so there is no interval." }, broker: Some("log.flush.interval.ms") },
     TopicProperty { property: Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record of this topic is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." }, broker: Some("flush.policy") },
-    TopicProperty { property: Property { name: "follower.replication.throttled.replicas", kind: List, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "follower.replication.throttled.replicas", kind: List, default: Some(""), range: Replicas, scope: ClusterWide, effect: Served, doc: "The replicas (partition:broker, or * for all) that are copied no faster than `follower.replication.throttled.rate` of the broker they are on, while they are not in sync." }, broker: None },
     TopicProperty { property: Property { name: "index.interval.bytes", kind: Int, default: Some("4096"), range: AtLeast(0), scope: ClusterWide, effect: Served, doc: "Bytes of records between two entries of an index." }, broker: Some("log.index.interval.bytes") },
-    TopicProperty { property: Property { name: "leader.replication.throttled.replicas", kind: List, default: Some(""), range: Any, scope: ClusterWide, effect: NotYet, doc: "" }, broker: None },
+    TopicProperty { property: Property { name: "leader.replication.throttled.replicas", kind: List, default: Some(""), range: Replicas, scope: ClusterWide, effect: Served, doc: "The replicas (partition:broker, or * for all) whose broker, where it leads, sends no faster than its `leader.replication.throttled.rate` to those that are not in sync." }, broker: None },
     TopicProperty { property: Property { name: "local.retention.bytes", kind: Long, default: Some("-2"), range: AtLeast(-2), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.local.retention.bytes") },
     TopicProperty { property: Property { name: "local.retention.ms", kind: Long, default: Some("-2"), range: AtLeast(-2), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.local.retention.ms") },
     TopicProperty { property: Property { name: "max.compaction.lag.ms", kind: Long, default: Some("9223372036854775807"), range: AtLeast(1), scope: ClusterWide, effect: NotYet, doc: "" }, broker: Some("log.cleaner.max.compaction.lag.ms") },

@@ -18,10 +18,12 @@ mod following;
 mod frames;
 mod pulse;
 mod serving;
+mod throttles;
 
 use std::rc::Rc;
 
 pub use door::{Arrival, Followers, welcome};
+pub use throttles::Throttles;
 
 use super::Shard;
 use crate::rt::net::TcpListener;

@@ -4,7 +4,7 @@
 //! never waits for the writer, so that progress is heard however much is on its way out. Owns the connection; leaves whose
 //! turn it is to `replication/session.rs` and reading to `lead.rs`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,6 +16,7 @@ use protocol::record::batch::{Batch, batches};
 
 use super::frames::{Ended, Frames};
 use super::pulse::Pulse;
+use super::throttles::{Limits, sooner};
 use crate::replication::handshake::{Hello, Welcome};
 use crate::replication::session::{Given, Serving, Turn};
 use crate::replication::wire::{
@@ -52,6 +53,7 @@ pub(super) async fn serve(
         feed: Feed::new(),
         cold: RefCell::default(),
         read: RefCell::default(),
+        held_until: Cell::default(),
         wake: Notify::default(),
         pulse: Pulse::new(),
     });
@@ -87,6 +89,8 @@ struct Session {
     cold: RefCell<BTreeMap<Slot, Task<()>>>,
     /// What they gave.
     read: RefCell<Vec<ColdRead>>,
+    /// When those that their throttle holds back are looked at again.
+    held_until: Cell<Option<rt::Instant>>,
     wake: Notify,
     pulse: Pulse,
 }
@@ -195,12 +199,18 @@ impl Session {
             if std::mem::replace(&mut seen, image) != image {
                 self.state.borrow_mut().image_changed();
             }
+            if self.held_until.get().is_some_and(|at| at <= rt::now()) {
+                self.held_until.set(None);
+                self.state.borrow_mut().release();
+            }
             let answers = self.collect();
+            let released = released_at(self.held_until.get());
             let frame = match answers.is_empty() {
                 false => FromLeader::Answer(answers),
                 true if self.pulse.take_due() => FromLeader::Alive,
                 true => {
-                    select(select(woken, moved), newer_image).await;
+                    let released = std::pin::pin!(released);
+                    select(select(woken, moved), select(newer_image, released)).await;
                     continue;
                 }
             };
@@ -242,6 +252,10 @@ impl Session {
         let Turn { slot, round, .. } = turn;
         let read = match self.find(slot, &turn.partition) {
             Some(partition) => {
+                if self.held_back(&partition) {
+                    self.state.borrow_mut().hold(slot, round);
+                    return 0;
+                }
                 let (node, life, now) = (self.node, self.broker_epoch, rt::now());
                 // Again with every read: when the follower said it first, this broker may not have known yet that it
                 // leads, and a follower that has everything has nothing more to report.
@@ -271,6 +285,37 @@ impl Session {
         }
     }
 
+    fn limits(&self, partition: &Partition) -> Limits {
+        let (image, me) = (self.shard.image(), self.shard.options.node_id);
+        self.shard.throttles.limits(partition, &image, me, self.node)
+    }
+
+    /// Whether as much was sent of throttled replicas as is allowed now.
+    fn held_back(&self, partition: &Partition) -> bool {
+        let limits = self.limits(partition);
+        if !limits.any() {
+            return false;
+        }
+        let wait = self.shard.throttles.wait(limits, self.node, rt::now());
+        if let Some(wait) = wait {
+            self.held_until.set(sooner(self.held_until.get(), wait));
+        }
+        wait.is_some()
+    }
+
+    /// Counts what a throttled replica was sent.
+    fn count(&self, slot: Slot, bytes: usize) {
+        let limits = match self.partitions.borrow().get(&slot) {
+            Some(partition) if bytes > 0 => self.limits(partition),
+            _ => return,
+        };
+        if limits.any() {
+            self.shard.throttles.sent(limits, self.node, bytes);
+            let throttled = &self.shard.counters.replication_throttled_bytes;
+            throttled.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+
     /// Takes in what was read of a partition.
     fn settle(&self, read: ColdRead, answers: &mut Vec<Answered>) -> usize {
         let ColdRead { slot, round, given } = read;
@@ -290,6 +335,7 @@ impl Session {
             return 0;
         }
         let bytes = records.len();
+        self.count(slot, bytes);
         let given = Given {
             bytes,
             end: last_batch(&records).map(|batch| (batch.next_offset(), batch.leader_epoch())),
@@ -352,6 +398,13 @@ impl Drop for Session {
         for partition in self.partitions.take().into_values() {
             partition.append_watchers.unsubscribe(&self.feed);
         }
+    }
+}
+
+async fn released_at(at: Option<rt::Instant>) {
+    match at {
+        Some(at) => rt::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

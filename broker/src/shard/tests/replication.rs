@@ -118,6 +118,7 @@ impl Cluster {
             bridge: bridge.clone(),
             quorum: self.quorum.clone(),
             counters: Arc::default(),
+            throttles: Arc::default(),
             fatal: Arc::new(|reason| panic!("{reason}")),
         };
         let shard = Shard::start(seed, end, unclaimed);
