@@ -69,6 +69,8 @@ pub struct TestSwitches {
     pub skip_epoch_check: bool,
     /// Follow a new leader by cutting at the high watermark instead of where histories part.
     pub truncate_by_high_watermark: bool,
+    /// Follow by saying that what was fetched is synced.
+    pub report_unsynced: bool,
 }
 
 /// Why a broker did not start. One line for the person who starts it.
@@ -241,7 +243,11 @@ impl Node {
         let quorum = control
             .join_quorum(&config, &disk, &identity, &health, switches.answer_before_sync)
             .await?;
-        measure::add_quorum(&metrics, &quorum, identity.node);
+        let here = quorum::Voter {
+            node: identity.node.0,
+            directory: identity.directory_id,
+        };
+        measure::add_quorum(&metrics, &quorum, here);
         measure::watch_failures(&health, &quorum);
         health.done(measure::QUORUM);
         let progress = measure::recovery_progress(&health, found.logs.len());
@@ -263,8 +269,9 @@ impl Node {
         health.done(measure::RECOVERY);
         let bound = cores.bind(&config).await?;
         health.done(measure::LISTENERS);
+        control.watch_disk(cores.counters.clone());
         control
-            .register(&config, &disk, &identity, &quorum, &bound)
+            .register(&config, &disk, &identity, &quorum, &bound, &health)
             .await?;
         cores.tell_all(|| Command::Accept);
         control.unfenced().await;
@@ -642,6 +649,7 @@ fn shard_options(config: &Config, identity: &Identity, count: u16, switches: Tes
         replication_faults: Faults {
             skip_epoch_check: switches.skip_epoch_check,
             truncate_by_high_watermark: switches.truncate_by_high_watermark,
+            report_unsynced: switches.report_unsynced,
         },
     }
 }

@@ -18,6 +18,8 @@ command line wins over the environment, which wins over the file. An unknown nam
 is nearest; in the environment it is a line in the log. `millrace-broker --print-config` checks and prints what was given.
 
 - **restart**: fixed at start. **broker** and **cluster**: changed while running, for one broker or for all.
+  **cluster only**: changed while running, for all; where it is not, the file of the broker that leads the metadata quorum
+  counts for all brokers, so give all the same.
 - Topic properties are set when a topic is created or altered; where a topic has none, the broker property named in the
   last column holds.
 ";
@@ -39,6 +41,7 @@ fn scope(property: &Property) -> &'static str {
         Scope::ReadOnly => "restart",
         Scope::PerBroker => "broker",
         Scope::ClusterWide => "cluster",
+        Scope::OneForAll => "cluster only",
     }
 }
 

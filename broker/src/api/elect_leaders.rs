@@ -37,6 +37,8 @@ pub async fn handle(ctx: &Ctx, request: ElectLeadersRequest) -> ElectLeadersResp
         Ok(_) => return refused(unanswered().code),
         Err(error) => return refused(error.code),
     };
+    let unclean = elected.iter().filter_map(|one| one.unclean.as_ref());
+    unclean.for_each(|leader| ctx.shard().elected_uncleanly(leader));
     let mut by_topic: BTreeMap<String, Vec<_>> = BTreeMap::new();
     for one in elected {
         let error = one.result.err();

@@ -1,7 +1,8 @@
 //! UpdateFeatures (KIP-584): levels of what a whole cluster must agree on, and the table of them that ApiVersions tells.
 //!
 //! Each feature has one level in this release, and it is in force from the start: asking for it changes nothing, and any
-//! other is refused with the levels there are.
+//! other is refused with the levels there are. So nothing is committed: levels are this program's, not the cluster's. The first
+//! feature with two levels needs a record for the one in force, capped by what every registered broker supports.
 
 use std::collections::BTreeSet;
 

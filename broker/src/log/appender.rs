@@ -9,6 +9,7 @@ use protocol::{LeaderEpoch, Offset};
 use super::producers::{Checked, ProducerBatch, ProducerError};
 use super::segment::{BatchFacts, Keys, Segment};
 use super::{Log, TimestampType, format};
+use crate::rt::recorder::Led;
 
 /// Where a batch went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,11 @@ impl Log {
         if self.epochs.begin(leader_epoch, base_offset) {
             self.epochs_dirty = true;
         }
+        self.handles.disk().led(Led {
+            topic_id: self.name.topic_id.0,
+            partition: self.name.partition,
+            epoch: leader_epoch.0,
+        });
         for batch in batch::batches(&batches) {
             let (_, batch) = batch.expect("check_batches walked them");
             let base = self.offsets.get().log_end;

@@ -8,7 +8,7 @@ use protocol::{LeaderEpoch, Offset};
 
 use super::appender::producer_batch;
 use super::producers::ProducerBatch;
-use crate::rt::file::BlockingFile;
+use crate::rt::file::{BlockingFile, is_unreadable};
 
 const STEP: usize = 256 * 1024;
 
@@ -55,6 +55,8 @@ pub(super) struct Walk<'a> {
     buffered_from: u64,
     /// Bytes read, for the report.
     pub(super) bytes_read: u64,
+    /// Where the last page ends that the disk could not read; 0 if there is none.
+    pub(super) unreadable_to: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -69,6 +71,7 @@ impl<'a> Walk<'a> {
             step: STEP,
             buffered_from: 0,
             bytes_read: 0,
+            unreadable_to: 0,
         }
     }
 
@@ -236,11 +239,34 @@ impl<'a> Walk<'a> {
         if from < held.start || from + count as u64 > held.end {
             let want = (count.max(self.step) as u64).min(self.len - from) as usize;
             self.buffer.resize(want, 0);
-            self.file.read_exact_at(&mut self.buffer, from)?;
+            match self.file.read_exact_at(&mut self.buffer, from) {
+                Err(error) if is_unreadable(&error) => self.read_page_by_page(from)?,
+                read => read?,
+            }
             self.buffered_from = from;
             self.bytes_read += want as u64;
         }
         let at = (from - self.buffered_from) as usize;
         Ok(&self.buffer[at..at + count])
+    }
+
+    /// Fills the buffer with what can be read; what cannot becomes bytes that no batch holds, and no lost write either.
+    fn read_page_by_page(&mut self, from: u64) -> io::Result<()> {
+        const PAGE: u64 = 4096;
+        let to = from + self.buffer.len() as u64;
+        let mut at = from;
+        while at < to {
+            let end = ((at / PAGE + 1) * PAGE).min(to);
+            let page = &mut self.buffer[(at - from) as usize..(end - from) as usize];
+            match self.file.read_exact_at(page, at) {
+                Err(error) if is_unreadable(&error) => {
+                    page.fill(0xff);
+                    self.unreadable_to = self.unreadable_to.max(end);
+                }
+                read => read?,
+            }
+            at = end;
+        }
+        Ok(())
     }
 }

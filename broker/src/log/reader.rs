@@ -19,6 +19,7 @@ use super::index::{Floor, floor_in_file};
 use super::segment::{Keys, Segment};
 use super::tail::TailRead;
 use super::{Log, LogOffsets};
+use crate::rt::file::{File, is_unreadable};
 
 /// How the bytes are to be had.
 #[derive(Debug)]
@@ -190,7 +191,7 @@ impl Files {
             .handles
             .get(place.keys.offsets, &path, false)
             .await
-            .map_err(ReadError::of)?;
+            .map_err(|error| ReadError::of(target, error))?;
         match floor_in_file::<OffsetEntry>(&file, place.base, entries, target.0).await {
             Ok(entry) => Ok(entry.map_or(0, |entry| u64::from(entry.position))),
             // An index is a hint: without it the segment is read from its start, slowly and rightly.
@@ -203,10 +204,27 @@ impl Files {
 }
 
 impl ReadError {
-    pub(super) fn of(error: io::Error) -> ReadError {
+    /// Of an operation that was to find the batch at offset `at`.
+    pub(super) fn of(at: Offset, error: io::Error) -> ReadError {
         match error.kind() {
             io::ErrorKind::NotFound => ReadError::Vanished,
+            _ if is_unreadable(&error) => ReadError::Corrupt {
+                at,
+                reason: format!("the disk cannot read it: {error}"),
+            },
             _ => ReadError::Io(error),
+        }
+    }
+}
+
+/// Reads `len` bytes, or fewer where the disk cannot read all of them, but not fewer than `least`: what lies before a lost
+/// sector is well.
+pub(super) async fn read_well(file: &File, position: u64, len: usize, least: usize) -> io::Result<Bytes> {
+    let mut len = len;
+    loop {
+        match file.read_at(position, len).await {
+            Err(error) if is_unreadable(&error) && len > least => len = (len / 2).max(least),
+            read => return read,
         }
     }
 }
@@ -277,11 +295,12 @@ impl ReadJob {
             .handles
             .get(place.keys.log, &path, false)
             .await
-            .map_err(ReadError::of)?;
-        let mut want = self.want();
+            .map_err(|error| ReadError::of(self.from, error))?;
+        let (mut want, mut least) = (self.want(), HEADER);
         while position < place.limit {
             let len = (want as u64).min(place.limit - position) as usize;
-            let bytes = file.read_at(position, len).await.map_err(ReadError::of)?;
+            let read = read_well(&file, position, len, least.min(len)).await;
+            let bytes = read.map_err(|error| ReadError::of(self.from, error))?;
             match self.scan(&bytes, place.limit - position)? {
                 Scan::Found { start, end } => {
                     self.hints
@@ -293,6 +312,7 @@ impl ReadJob {
                 Scan::Further { skip, whole } => {
                     position += skip;
                     want = whole.unwrap_or(want);
+                    least = whole.unwrap_or(HEADER);
                 }
             }
         }

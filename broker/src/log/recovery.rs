@@ -21,7 +21,7 @@ use super::producers::Producers;
 use super::salvage::{Salvage, Salvaged};
 use super::segment::Segment;
 use super::{Log, LogConfig};
-use crate::rt::file::{Disk, OpenOptions};
+use crate::rt::file::{Disk, OpenOptions, is_unreadable};
 
 /// Which partition a log is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -464,7 +464,12 @@ impl Replay<'_> {
             }
             // Older ones stay, unread: should this one be torn by a crash to come, they serve.
             if newest.is_none() {
-                match format::decode_snapshot(&self.disk.read(&path)?) {
+                let decoded = match self.disk.read(&path) {
+                    Ok(bytes) => format::decode_snapshot(&bytes).map_err(|error| error.to_string()),
+                    Err(error) if is_unreadable(&error) => Err(error.to_string()),
+                    Err(error) => return Err(error),
+                };
+                match decoded {
                     Ok(entries) => {
                         producers = Producers::from_snapshot(&entries);
                         newest = Some(offset);
@@ -536,9 +541,11 @@ impl Replay<'_> {
         if offset <= segment.base || segment.offsets.len() == 0 {
             return Ok(0);
         }
-        let bytes = self
-            .disk
-            .read(self.dir.join(format::file_name(segment.base, format::INDEX)))?;
+        let path = self.dir.join(format::file_name(segment.base, format::INDEX));
+        let bytes = match self.disk.read(path) {
+            Err(error) if is_unreadable(&error) => Vec::new(),
+            read => read?,
+        };
         let entries = bytes
             .chunks_exact(format::OFFSET_ENTRY)
             .map(|entry| OffsetEntry::decode(segment.base, entry));

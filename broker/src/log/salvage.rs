@@ -11,6 +11,7 @@
 //!   reads as zeros (the file grew into fresh blocks), and one round writes at most [`ROUND_BYTES`]: torn if a whole
 //!   sector of zeros lies in it and the file ends within that many bytes; else rot, hence damage.
 //!   Under `flush.policy = async` many rounds may be unsynced, so the distance says nothing there.
+//! - What the disk cannot read is damage wherever it is: a torn write can be read.
 //!
 //! # A batch with another offset
 //! A batch's CRC leaves its base offset out (Kafka's record batch format, so that a leader may set it). Believing a turned
@@ -30,7 +31,7 @@ use super::recovery::{Damage, RecoveryReport};
 use super::segment::{BatchFacts, Segment};
 use super::tail::ROUND_BYTES;
 use super::{FlushPolicy, LogConfig};
-use crate::rt::file::{BlockingFile, Disk, OpenOptions};
+use crate::rt::file::{BlockingFile, Disk, OpenOptions, is_unreadable};
 
 /// What is known of a segment before it is looked at.
 pub(super) struct Salvage<'a> {
@@ -171,7 +172,10 @@ impl Salvage<'_> {
             return Ok((len == 0).then(|| Index::new(self.base)));
         };
         let mut entry = vec![0; E::SIZE];
-        file.read_exact_at(&mut entry, position)?;
+        match file.read_exact_at(&mut entry, position) {
+            Err(error) if is_unreadable(&error) => return Ok(None),
+            read => read?,
+        }
         let sound = len.is_multiple_of(E::SIZE as u64) && entry.iter().any(|byte| *byte != 0);
         let count = u32::try_from(len / E::SIZE as u64).ok();
         Ok(count
@@ -188,7 +192,7 @@ impl Salvage<'_> {
                 Ok(Some(used.map(|entry| E::decode(self.base, entry)).collect()))
             }
             Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound || is_unreadable(&error) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -328,9 +332,14 @@ impl Salvage<'_> {
         let resumed = walk.resynchronize()?;
         let promised = !may_be_torn || self.next.is_some() || from < self.recovery_point;
         let near = len - position <= ROUND_BYTES as u64 || self.config.flush == FlushPolicy::Async;
+        let readable = walk.unreadable_to <= position;
         let torn = match &resumed {
-            None => !promised,
-            Some(found) => !promised && near && walk.has_zero_sector(position, found.position)?,
+            None => !promised && readable,
+            Some(found) => !promised && readable && near && walk.has_zero_sector(position, found.position)?,
+        };
+        let reason = match readable {
+            true => reason,
+            false => format!("the disk cannot read it ({reason})"),
         };
         if torn {
             log.set_len(position)?;

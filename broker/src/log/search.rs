@@ -9,7 +9,7 @@ use protocol::{LeaderEpoch, Offset};
 use super::Log;
 use super::format::{self, LOG, TimeEntry};
 use super::index::{Floor, floor_in_file};
-use super::reader::{Files, Place, ReadError, Start};
+use super::reader::{Files, Place, ReadError, Start, read_well};
 
 /// Bytes one batch may have when decompressed to look at its timestamps.
 const DECOMPRESSED_LIMIT: usize = 256 << 20;
@@ -97,7 +97,7 @@ impl SearchJob {
                     .handles
                     .get(place.keys.times, &path, false)
                     .await
-                    .map_err(ReadError::of)?;
+                    .map_err(|error| ReadError::of(self.from, error))?;
                 floor_in_file::<TimeEntry>(&file, place.base, entries, self.timestamp).await
             };
             match found {
@@ -123,25 +123,25 @@ impl SearchJob {
             .handles
             .get(place.keys.log, &path, false)
             .await
-            .map_err(ReadError::of)?;
+            .map_err(|error| ReadError::of(self.from, error))?;
         let mut bytes = Bytes::new();
         let mut at = 0;
+        let mut due = self.from.max(place.base);
         while position < place.limit {
             if bytes.len() - at < HEADER {
                 let len = (STEP as u64).min(place.limit - position) as usize;
-                (bytes, at) = (file.read_at(position, len).await.map_err(ReadError::of)?, 0);
+                let read = read_well(&file, position, len, HEADER.min(len)).await;
+                (bytes, at) = (read.map_err(|error| ReadError::of(due, error))?, 0);
             }
-            let corrupt = |reason: String| ReadError::Corrupt {
-                at: self.from,
-                reason,
-            };
+            let corrupt = |reason: String| ReadError::Corrupt { at: due, reason };
             let header = Batch::header_only(&bytes[at..]).map_err(|error| corrupt(error.to_string()))?;
             let size = header.size();
             if header.base_offset() >= self.upto {
                 return Ok(None);
             }
             if header.max_timestamp() >= self.timestamp && header.last_offset() >= self.start {
-                let batch = file.read_at(position, size).await.map_err(ReadError::of)?;
+                let batch = file.read_at(position, size).await;
+                let batch = batch.map_err(|error| ReadError::of(due, error))?;
                 let (timestamp, start) = (self.timestamp, self.start);
                 // Decompressing may take long: not on a shard.
                 let found = crate::rt::blocking(move || record_in(&batch, timestamp, start))
@@ -152,6 +152,7 @@ impl SearchJob {
                 }
             }
             position += size as u64;
+            due = due.max(header.next_offset());
             at = (at + size).min(bytes.len());
         }
         Ok(None)

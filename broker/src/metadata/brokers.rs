@@ -9,13 +9,15 @@ use protocol::ids::NodeId;
 use super::image::{Broker, PartitionImage};
 use super::isr::{self, Gone, Policy};
 use super::{
-    Defaults, Endpoint, ItemError, MetadataImage, Outcome, Record, Registered, Registration, Reply, Updated,
-    election, record,
+    Defaults, Endpoint, Given, ItemError, MetadataImage, Outcome, Record, Registered, Registration, Reply,
+    Updated, election, record,
 };
 
 /// A broker starts. The same incarnation asked twice is answered twice and written once (a retry after a lost answer);
-/// another incarnation means that the process before it is gone, and everything it led gets a new leader epoch.
-pub(super) fn register(image: &MetadataImage, defaults: &Defaults, new: &Registration) -> Outcome {
+/// another incarnation means that the process before it is gone, and everything it led gets a new leader epoch. In the same
+/// directory that is certain, as a process locks its directories; with another one it is a second process of that node id, which
+/// is refused while the first may run: it would take the place of replicas that are served, and has none of their records.
+pub(super) fn register(image: &MetadataImage, given: &Given<'_>, new: &Registration) -> Outcome {
     let refuse = |code, message: String| Outcome {
         records: Vec::new(),
         reply: Reply::RegisterBroker(Err(ItemError::new(code, message))),
@@ -48,6 +50,17 @@ pub(super) fn register(image: &MetadataImage, defaults: &Defaults, new: &Registr
             reply: Reply::RegisterBroker(Ok(Registered { epoch: known.epoch })),
         };
     }
+    if let Some(known) = known.filter(|known| known.directory_id != new.directory_id)
+        && (given.lives)(known)
+    {
+        let served: Vec<String> = known.listeners.iter().map(Endpoint::to_string).collect();
+        let message = format!(
+            "another process runs as broker {}, at {}, with another log directory: stop it, or give this one another node.id",
+            new.node,
+            served.join(", ")
+        );
+        return refuse(ErrorCode::DuplicateBrokerRegistration, message);
+    }
     // The offset keeps epochs growing over the life of the cluster, also for a node id that was removed in between.
     let epoch = (image.offset as i64 + 1).max(known.map_or(0, |known| known.epoch + 1));
     let mut records: Vec<Record> = vec![
@@ -71,9 +84,12 @@ pub(super) fn register(image: &MetadataImage, defaults: &Defaults, new: &Registr
         None => Gone::Emptied,
         _ => Gone::Away,
     };
-    records.extend(isr::each_of(image, defaults, new.node, |partition, policy| {
-        another_process(image, partition, new, gone, policy)
-    }));
+    records.extend(isr::each_of(
+        image,
+        given.defaults,
+        new.node,
+        |partition, policy| another_process(image, partition, new, gone, policy),
+    ));
     Outcome {
         records,
         reply: Reply::RegisterBroker(Ok(Registered { epoch })),
@@ -233,7 +249,7 @@ pub(super) fn unregister(image: &MetadataImage, node: NodeId) -> Outcome {
 }
 
 /// The broker of that epoch, or of any.
-fn meant(image: &MetadataImage, node: NodeId, epoch: Option<i64>) -> Option<&Broker> {
+pub(super) fn meant(image: &MetadataImage, node: NodeId, epoch: Option<i64>) -> Option<&Broker> {
     let broker = image.broker(node)?;
     epoch.is_none_or(|epoch| epoch == broker.epoch).then_some(broker)
 }
@@ -281,7 +297,7 @@ pub(super) fn update_listeners(image: &MetadataImage, node: NodeId, changes: &[E
     }
 }
 
-fn not_registered(node: NodeId) -> ItemError {
+pub(super) fn not_registered(node: NodeId) -> ItemError {
     ItemError::new(
         ErrorCode::BrokerIdNotRegistered,
         format!("broker {node} is not registered"),
@@ -291,8 +307,8 @@ fn not_registered(node: NodeId) -> ItemError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metadata::Request;
-    use crate::metadata::fixtures::{decided, done, endpoint, image, new_topic};
+    use crate::metadata::fixtures::{decided, decided_where, done, endpoint, image, new_topic};
+    use crate::metadata::{LogEnds, Request};
 
     fn registration(node: i32, incarnation: u8) -> Registration {
         Registration {
@@ -325,6 +341,31 @@ mod tests {
         assert_eq!(epoch_of(again.reply), first);
         let next = epoch_of(done(&mut image, &Request::RegisterBroker(registration(3, 2))));
         assert!(next > first);
+    }
+
+    #[test]
+    fn another_directory_waits_for_the_end_of_the_process_that_runs() {
+        let image = image(1);
+        let known = image.broker(NodeId(0)).unwrap().directory_id;
+        // directory, the process before it may run -> registered
+        for (directory_id, lives, registered) in [
+            (known, true, true),
+            (known, false, true),
+            ([7; 16], true, false),
+            ([7; 16], false, true),
+        ] {
+            let mut asked = registration(0, 9);
+            asked.directory_id = directory_id;
+            let request = Request::RegisterBroker(asked);
+            let outcome = decided_where(&image, &request, &mut LogEnds::default(), &|_| lives);
+            let code = match &outcome.reply {
+                Reply::RegisterBroker(reply) => reply.as_ref().err().map(|error| error.code),
+                other => panic!("{other:?}"),
+            };
+            let refused = (!registered).then_some(ErrorCode::DuplicateBrokerRegistration);
+            assert_eq!(code, refused, "{directory_id:?} {lives}");
+            assert_eq!(outcome.records.is_empty(), !registered);
+        }
     }
 
     #[test]

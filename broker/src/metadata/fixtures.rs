@@ -3,7 +3,7 @@
 use protocol::ids::{NodeId, TopicId};
 
 use super::record::{self, Endpoint, Record};
-use super::{Defaults, Given, LogEnds, MetadataImage, NewTopic, Outcome, Request, decide};
+use super::{Broker, Defaults, Given, LogEnds, MetadataImage, NewTopic, Outcome, Request, decide};
 
 /// `n` unfenced brokers 0.. in a formed cluster; racks a, b, c in turn.
 pub(crate) fn image(brokers: i32) -> MetadataImage {
@@ -70,6 +70,26 @@ pub(crate) fn decided_at(
     now_ms: i64,
     log_ends: &mut LogEnds,
 ) -> Outcome {
+    decide_at(image, request, now_ms, log_ends, &|_| false)
+}
+
+/// With what the quorum's leader knows of who runs.
+pub(crate) fn decided_where(
+    image: &MetadataImage,
+    request: &Request,
+    log_ends: &mut LogEnds,
+    lives: &dyn Fn(&Broker) -> bool,
+) -> Outcome {
+    decide_at(image, request, 1_000, log_ends, lives)
+}
+
+fn decide_at(
+    image: &MetadataImage,
+    request: &Request,
+    now_ms: i64,
+    log_ends: &mut LogEnds,
+    lives: &dyn Fn(&Broker) -> bool,
+) -> Outcome {
     let mut next = 1000 + image.topics.len() as u64;
     let mut fresh_id = || {
         next += 1;
@@ -83,6 +103,7 @@ pub(crate) fn decided_at(
             ..Defaults::default()
         },
         log_ends,
+        lives,
     };
     decide(image, &mut given, request)
 }

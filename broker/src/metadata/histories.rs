@@ -10,8 +10,8 @@ use protocol::ids::{NodeId, TopicPartition};
 use super::fixtures::{decided, decided_at, done, image, new_topic};
 use super::image::PartitionImage;
 use super::{
-    AlterResource, ConfigChange, ConfigOp, DamagedReplica, IsrChange, LogEnd, LogEnds, MetadataImage,
-    Registration, Reply, Request, Resource, TopicReassignments,
+    AlterResource, ConfigChange, ConfigOp, DamagedReplica, Defaults, IsrChange, LogEnd, LogEnds,
+    MetadataImage, Registration, Reply, Request, Resource, TopicReassignments, statics,
 };
 
 /// splitmix64: a history is its seed.
@@ -29,12 +29,21 @@ impl Dice {
 
 const BROKERS: i32 = 4;
 
+fn given(min_insync_replicas: usize) -> Defaults {
+    Defaults {
+        min_insync_replicas,
+        ..Defaults::default()
+    }
+}
+
 struct History {
     image: MetadataImage,
     /// Acknowledged writes each replica holds; all of them are prefixes of one history.
     holds: BTreeMap<NodeId, u64>,
     acknowledged: u64,
     min_isr: usize,
+    /// The topic has no number of its own: what the quorum's leader was given at start holds.
+    by_file: bool,
     /// `unclean.leader.election.enable` of the topic.
     unclean: bool,
     now_ms: i64,
@@ -50,12 +59,21 @@ struct History {
 
 impl History {
     fn begin(unclean: bool) -> History {
+        History::begin_by(unclean, false)
+    }
+
+    fn begin_by(unclean: bool, by_file: bool) -> History {
         let mut topic = new_topic("t", 1, 3);
-        topic.configs = vec![
-            ("min.insync.replicas".into(), Some("2".into())),
-            ("unclean.leader.election.enable".into(), Some(unclean.to_string())),
-        ];
+        topic.configs = vec![("unclean.leader.election.enable".into(), Some(unclean.to_string()))];
         let mut image = image(BROKERS);
+        if by_file {
+            let published = statics::publish(&image, &given(2));
+            image.apply_each(&published.records).expect("they fit");
+        } else {
+            topic
+                .configs
+                .push(("min.insync.replicas".into(), Some("2".into())));
+        }
         let create = Request::CreateTopics {
             topics: vec![topic],
             validate_only: false,
@@ -66,6 +84,7 @@ impl History {
             holds: BTreeMap::new(),
             acknowledged: 0,
             min_isr: 2,
+            by_file,
             unclean,
             now_ms: 0,
             log_ends: LogEnds::default(),
@@ -305,6 +324,15 @@ impl History {
 
     fn min_isr(&mut self, min_isr: usize) {
         self.min_isr = min_isr;
+        if self.by_file {
+            // Another leader of the quorum. Whoever decides later was given 1, and must not go by it.
+            let before = self.partition();
+            let published = statics::publish(&self.image, &given(min_isr));
+            self.image.apply_each(&published.records).expect("they fit");
+            self.told
+                .push(format!("{min_isr} is published -> {:?}", self.partition()));
+            return self.check(&before, &self.partition());
+        }
         self.ask(&Request::AlterConfigs {
             resources: vec![AlterResource {
                 resource: Resource::Topic("t".into()),
@@ -374,7 +402,7 @@ fn what_was_acknowledged_is_never_lost_to_a_clean_election() {
     for seed in 0..500 {
         println!("seed {seed}");
         let mut dice = Dice(seed);
-        let mut history = History::begin(seed % 2 == 0);
+        let mut history = History::begin_by(seed % 2 == 0, seed % 4 >= 2);
         for _ in 0..80 {
             history.step(&mut dice);
         }

@@ -44,7 +44,7 @@ pub struct Broker {
     pub listeners: Vec<Endpoint>,
     pub rack: Option<Arc<str>>,
     pub fenced: bool,
-    /// It is shutting down in order.
+    /// It is shutting down in order, or its disk answers nothing just now.
     pub stopping: bool,
     /// Where other brokers replicate from it.
     pub replication: Option<Address>,
@@ -128,6 +128,9 @@ pub struct MetadataImage {
     pub(super) collisions: OrdMap<Arc<str>, Arc<str>>,
     /// Dynamic broker properties: of one node, or (no node) of every broker.
     pub broker_configs: OrdMap<Option<NodeId>, Arc<BTreeMap<String, String>>>,
+    /// Properties with one value for the whole cluster, as the quorum's leader was given them at start (`statics.rs`). Empty
+    /// only before a leader of this version has led.
+    pub static_configs: Arc<BTreeMap<String, String>>,
     /// Producer ids below this one are handed out.
     pub next_producer_id: i64,
     /// Partitions of all topics.
@@ -147,6 +150,7 @@ impl Default for MetadataImage {
             topic_ids: OrdMap::new(),
             collisions: OrdMap::new(),
             broker_configs: OrdMap::new(),
+            static_configs: Arc::default(),
             next_producer_id: 0,
             partitions: 0,
             controller: None,
@@ -165,6 +169,8 @@ pub struct ImageDiff {
     pub brokers: Vec<NodeId>,
     /// Levels of dynamic broker properties that changed; no node: the level of every broker.
     pub broker_configs: Vec<Option<NodeId>>,
+    /// What holds for the whole cluster where nothing is set changed.
+    pub static_configs: bool,
 }
 
 impl MetadataImage {
@@ -234,6 +240,7 @@ impl MetadataImage {
                 DiffItem::Update { new, .. } => *new.0,
             });
         }
+        diff.static_configs = old.static_configs != self.static_configs;
         diff
     }
 
@@ -278,6 +285,11 @@ impl MetadataImage {
             }
             Record::ProducerIds(ids) => {
                 self.next_producer_id = ids.next;
+                Ok(())
+            }
+            Record::StaticConfig(config) => {
+                let configs = Arc::make_mut(&mut self.static_configs);
+                set_config(configs, &config.name, Some(&config.value));
                 Ok(())
             }
         }
@@ -429,9 +441,16 @@ impl MetadataImage {
                 })
             })
         });
+        let statics = self.static_configs.iter().map(|(name, value)| {
+            Record::from(record::StaticConfig {
+                name: name.as_str().into(),
+                value: value.as_str().into(),
+            })
+        });
         let topics = self.topics.values().flat_map(|topic| topic_records(topic));
         formed
             .into_iter()
+            .chain(statics)
             .chain(producers)
             .chain(brokers)
             .chain(configs)
@@ -583,6 +602,11 @@ mod tests {
             }
             .into(),
             record::ProducerIds { next: 2000 }.into(),
+            record::StaticConfig {
+                name: "min.insync.replicas".into(),
+                value: "2".into(),
+            }
+            .into(),
         ]);
         let mut again = MetadataImage::default();
         let records: Vec<_> = image.to_records().collect();

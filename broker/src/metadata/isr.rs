@@ -28,19 +28,23 @@ pub(super) struct Policy {
     pub(super) synced: bool,
 }
 
-/// The properties of a topic: its own, else the cluster's, else the default.
+/// The properties of a topic: its own, else the cluster's, else what the quorum's leader was given; the same on every broker,
+/// and as leaders read them (`shard/topic_config.rs`). `defaults` only where no leader has published any yet.
 pub(super) fn policy(image: &MetadataImage, topic: &TopicImage, defaults: &Defaults) -> Policy {
     let text = |name: &str| {
         let own = topic.configs.get(name);
         let cluster = || image.broker_configs.get(&None).and_then(|level| level.get(name));
-        own.or_else(cluster).map(String::as_str)
+        let published = || image.static_configs.get(name);
+        own.or_else(cluster).or_else(published).map(String::as_str)
     };
     let min_isr = text("min.insync.replicas").and_then(|text| text.trim().parse().ok());
     Policy {
         min_isr: min_isr.unwrap_or(defaults.min_insync_replicas).max(1),
         unclean: text("unclean.leader.election.enable")
             .map_or(defaults.unclean_election, |text| text.trim() == "true"),
-        synced: text("flush.policy").map_or(defaults.flush_synced, |text| text.trim() == "sync"),
+        // What the brokers themselves promise (group offsets) is always synced.
+        synced: topic.internal
+            || text("flush.policy").map_or(defaults.flush_synced, |text| text.trim() == "sync"),
     }
 }
 
@@ -80,6 +84,7 @@ pub(super) fn resettled(image: &MetadataImage, defaults: &Defaults, records: &[R
         match record {
             Record::TopicConfig(config) if &*config.name == NAME => _ = some.insert(config.topic),
             Record::BrokerConfig(config) if &*config.name == NAME => every = true,
+            Record::StaticConfig(config) if &*config.name == NAME => every = true,
             _ => {}
         }
     }
@@ -288,8 +293,10 @@ fn alter_one(
                 format!("{named}: broker {replica} holds no replica"),
             );
         };
-        // KIP-903: who restarted since the leader looked may have lost what made it in sync.
-        if !broker.serves() || broker.epoch != *epoch {
+        // KIP-903: who restarted since the leader looked may have lost what made it in sync. Who is in and is asked to leave
+        // may stay in for as long as too few others are.
+        let stays = current.isr.contains(replica) && !broker.fenced;
+        if !(broker.serves() || stays) || broker.epoch != *epoch {
             return refuse(
                 ErrorCode::IneligibleReplica,
                 format!(

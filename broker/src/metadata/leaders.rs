@@ -10,7 +10,7 @@ use super::image::{PartitionImage, changed_record};
 use super::isr::{self, Policy};
 use super::{
     ElectedPartition, Given, ItemError, MetadataImage, Outcome, Record, Reply, TopicImage, TopicPartitions,
-    election,
+    UncleanLeader, election,
 };
 
 /// ElectLeaders (KIP-460): of the named partitions, or of all. Of all, only those are answered for where something was to
@@ -38,11 +38,16 @@ pub(super) fn elect(
         };
         let needless = matches!(&result, Err(error) if error.code == ErrorCode::ElectionNotNeeded);
         if always || !needless {
+            let before = topic.partition(number).filter(|_| unclean);
+            let elected = before.zip(result.as_ref().ok());
+            let unclean = elected
+                .and_then(|(before, after)| may_miss_records(image, given, topic, number, before, after));
             let result = result.map(|changed| records.push(record(topic.id, number, &changed)));
             replies.push(ElectedPartition {
                 topic: topic.name.clone(),
                 partition: number,
                 result,
+                unclean,
             });
         }
     };
@@ -70,6 +75,7 @@ pub(super) fn elect(
                 topic: wanted.topic.as_str().into(),
                 partition: *number,
                 result: Err(unknown(&wanted.topic, *number)),
+                unclean: None,
             }));
         }
     }
@@ -77,6 +83,34 @@ pub(super) fn elect(
         records,
         reply: Reply::ElectLeaders(replies),
     }
+}
+
+/// The new leader, where it was not among those that have all that was acknowledged.
+fn may_miss_records(
+    image: &MetadataImage,
+    given: &Given<'_>,
+    topic: &TopicImage,
+    number: i32,
+    before: &PartitionImage,
+    after: &PartitionImage,
+) -> Option<UncleanLeader> {
+    let missing: Vec<NodeId> = before.isr.iter().chain(&before.elr).copied().collect();
+    let leader = after.leader.filter(|leader| !missing.contains(leader))?;
+    let id = TopicPartition {
+        topic_id: topic.id,
+        partition: number,
+    };
+    let said = given.log_ends.longest(image, &id, before);
+    let said = said.filter(|(node, _)| *node == leader);
+    let (last_epoch, log_end) = said.map_or((-1, -1), |(_, end)| (end.last_epoch, end.log_end));
+    Some(UncleanLeader {
+        topic: topic.name.clone(),
+        partition: number,
+        leader,
+        last_epoch,
+        log_end,
+        missing,
+    })
 }
 
 /// Gives partitions back to their preferred leaders, at most so many at once (`auto.leader.rebalance.enable`).

@@ -9,6 +9,7 @@
 
 mod assign;
 mod brokers;
+mod changed_partitions;
 mod configs;
 pub mod damaged;
 mod election;
@@ -24,6 +25,8 @@ mod producer_ids;
 mod reassign;
 pub mod record;
 mod rules;
+mod stalled;
+pub mod statics;
 mod stopping;
 mod topics;
 mod unclean;
@@ -43,16 +46,18 @@ pub use unclean::LogEnds;
 
 /// What a decision may know beside the image: nothing here is read from a clock or a dice inside.
 pub struct Given<'a> {
-    /// Wall clock, milliseconds since 1970.
+    /// Monotonic, in milliseconds since anything: a wall clock that is set would end patience, or stretch it.
     pub now_ms: i64,
     /// Random 16 bytes at every call: ids of new topics.
     pub fresh_id: &'a mut dyn FnMut() -> [u8; 16],
     pub defaults: &'a Defaults,
     /// What brokers said of logs that nobody leads; changed by what they say.
     pub log_ends: &'a mut LogEnds,
+    /// Whether the process that registered so may still run, as far as the quorum's leader knows.
+    pub lives: &'a dyn Fn(&Broker) -> bool,
 }
 
-/// What a topic gets that does not say otherwise.
+/// What a topic gets that does not say otherwise, as this broker was given it at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Defaults {
     /// `num.partitions`.
@@ -129,6 +134,12 @@ pub enum Request {
         node: NodeId,
         epoch: i64,
     },
+    /// The disk of a broker answers no more, or again: where others can take over, nobody counts on it meanwhile.
+    DiskStalled {
+        node: NodeId,
+        epoch: i64,
+        stalled: bool,
+    },
     /// A broker that is gone for good leaves the cluster.
     UnregisterBroker {
         node: NodeId,
@@ -177,6 +188,8 @@ pub enum Request {
         set: BTreeMap<String, String>,
         unset: Vec<String>,
     },
+    /// The quorum's leader makes what it was given at start the cluster's, where there is one value for all (`statics.rs`).
+    PublishStatics,
 }
 
 /// The answer to a [`Request`], variant for variant, items in the order of the request.
@@ -191,6 +204,8 @@ pub enum Reply {
     FenceBroker(Result<(), ItemError>),
     /// Partitions it still leads, because nobody else can.
     ControlledShutdown(Result<u64, ItemError>),
+    /// How many partitions changed.
+    DiskStalled(Result<u64, ItemError>),
     UnregisterBroker(Result<(), ItemError>),
     ElectLeaders(Vec<ElectedPartition>),
     AlterReassignments(Vec<Reassigned>),
@@ -202,6 +217,8 @@ pub enum Reply {
     LogEnds(Result<Vec<UncleanLeader>, ItemError>),
     UpdateListeners(Result<Updated<Vec<Endpoint>>, ItemError>),
     SetDynamicConfigs(Result<Updated<BTreeMap<String, String>>, ItemError>),
+    /// How many changed.
+    PublishStatics(u64),
 }
 
 /// The answer for one topic of a request, by the name it was asked with (its id where it was asked by id).
@@ -332,6 +349,9 @@ pub struct ElectedPartition {
     pub topic: Arc<str>,
     pub partition: i32,
     pub result: Result<(), ItemError>,
+    /// Who leads now, where that one may miss acknowledged records.
+    #[serde(default)]
+    pub unclean: Option<UncleanLeader>,
 }
 
 /// AlterPartitionReassignments: partitions of one topic, and where each is to be; none gives its reassignment up.
@@ -390,7 +410,7 @@ pub struct LogEnd {
     pub log_end: i64,
 }
 
-/// LogEnds: a partition that is led by a replica that may miss acknowledged records.
+/// LogEnds, ElectLeaders: a partition that is led by a replica that may miss acknowledged records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UncleanLeader {
     pub topic: Arc<str>,
@@ -398,7 +418,7 @@ pub struct UncleanLeader {
     pub leader: NodeId,
     /// Of its last record; -1: it has none.
     pub last_epoch: i32,
-    /// Where its log ends: what was acknowledged from there on is given up.
+    /// Where its log ends: what was acknowledged from there on is given up. -1: it was elected by hand before it said so.
     pub log_end: i64,
     /// Who has all that was acknowledged, and is not there.
     pub missing: Vec<NodeId>,
@@ -464,12 +484,15 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
             validate_only,
         } => configs::alter(image, given.defaults, resources, *validate_only),
         Request::AllocateProducerIds { node } => producer_ids::allocate(image, *node),
-        Request::RegisterBroker(registration) => brokers::register(image, given.defaults, registration),
+        Request::RegisterBroker(registration) => brokers::register(image, given, registration),
         Request::FenceBroker { node, epoch, fenced } => {
             brokers::fence(image, given.defaults, *node, *epoch, *fenced)
         }
         Request::ControlledShutdown { node, epoch } => {
             brokers::shut_down(image, given.defaults, *node, *epoch)
+        }
+        Request::DiskStalled { node, epoch, stalled } => {
+            stalled::decide(image, given.defaults, *node, *epoch, *stalled)
         }
         Request::UnregisterBroker { node } => brokers::unregister(image, *node),
         Request::ElectLeaders { unclean, partitions } => {
@@ -499,5 +522,6 @@ pub fn decide(image: &MetadataImage, given: &mut Given<'_>, request: &Request) -
         Request::SetDynamicConfigs { node, set, unset } => {
             configs::set_dynamic(image, given.defaults, *node, set, unset)
         }
+        Request::PublishStatics => statics::publish(image, given.defaults),
     }
 }

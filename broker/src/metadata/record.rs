@@ -54,6 +54,12 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}://{}:{}", self.name, self.host, self.port)
+    }
+}
+
 /// A host and a port, for other brokers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Address {
@@ -307,7 +313,8 @@ records! {
         node: NodeId,
         fenced: bool,
     } since 2 {
-        /// It is shutting down: it gets no leadership and no place any more, and fencing follows.
+        /// It is shutting down, or its disk is stalled: it gets no leadership and no place, and fencing or this record without
+        /// it follows.
         stopping: bool,
     }
     /// A broker left for good.
@@ -361,6 +368,11 @@ records! {
     /// Producer ids below this one are handed out.
     12 v 1 ProducerIds {
         next: i64,
+    }
+    /// One property that has one value for the whole cluster, as the quorum's leader was given it at start.
+    13 v 1 StaticConfig {
+        name: Arc<str>,
+        value: Arc<str>,
     }
 }
 
@@ -526,6 +538,11 @@ mod tests {
             }
             .into(),
             ProducerIds { next: 1000 }.into(),
+            StaticConfig {
+                name: "min.insync.replicas".into(),
+                value: "2".into(),
+            }
+            .into(),
         ]
     }
 

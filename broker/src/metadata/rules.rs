@@ -53,12 +53,15 @@ pub(super) fn known(level: Level, name: &str) -> Result<(), ItemError> {
             Some("it is read at start only: set it in the broker's configuration and restart")
         }
         (Level::Cluster, Scope::PerBroker) => Some("it belongs to one broker and has no cluster-wide value"),
+        (Level::Broker, Scope::OneForAll) => Some(
+            "it has one value for all brokers, by which leaders are elected: set it for the cluster (no broker id) or a topic",
+        ),
         (Level::Broker | Level::Cluster, _) => None,
     };
     match refused {
         Some(why) => Err(ItemError::new(
             ErrorCode::InvalidRequest,
-            format!("{name} cannot be changed while the brokers run: {why}"),
+            format!("{name} cannot be set so: {why}"),
         )),
         None => Ok(()),
     }
@@ -131,6 +134,26 @@ mod tests {
             ),
             (Level::Cluster, "node.id", "1", Some(ErrorCode::InvalidRequest)),
             (Level::Broker, "node.id", "1", Some(ErrorCode::InvalidRequest)),
+            (Level::Cluster, "min.insync.replicas", "2", None),
+            (Level::UserTopic, "min.insync.replicas", "2", None),
+            (
+                Level::Broker,
+                "min.insync.replicas",
+                "2",
+                Some(ErrorCode::InvalidRequest),
+            ),
+            (
+                Level::Broker,
+                "flush.policy",
+                "async",
+                Some(ErrorCode::InvalidRequest),
+            ),
+            (
+                Level::Broker,
+                "unclean.leader.election.enable",
+                "true",
+                Some(ErrorCode::InvalidRequest),
+            ),
             (Level::Cluster, "log.retention.ms", "5", None),
             (Level::Broker, "log.retention.ms", "5", None),
             (

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::ids::NodeId;
 
-use super::{MetadataImage, PartitionImage, TopicImage};
+use super::{Defaults, MetadataImage, PartitionImage, TopicImage, isr};
 
 /// What stopping one broker would mean.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,15 +29,15 @@ pub struct BlockingPartition {
     pub reason: String,
 }
 
-/// What it means to stop `node` now. `default_min_insync` holds where a topic does not set `min.insync.replicas`.
+/// What it means to stop `node` now. `default_min_insync` holds where nobody has set `min.insync.replicas`.
 pub fn stopping(image: &MetadataImage, node: NodeId, default_min_insync: usize) -> Stopping {
     let mut stopping = Stopping::default();
+    let defaults = Defaults {
+        min_insync_replicas: default_min_insync,
+        ..Defaults::default()
+    };
     for topic in image.topics.values() {
-        let set = topic
-            .configs
-            .get("min.insync.replicas")
-            .and_then(|text| text.trim().parse().ok());
-        let min_insync = set.unwrap_or(default_min_insync);
+        let min_insync = isr::policy(image, topic, &defaults).min_isr;
         for (number, partition) in topic.partitions.iter().enumerate() {
             if partition.replicas.contains(&node) {
                 look_at(&mut stopping, topic, number as i32, partition, node, min_insync);
@@ -80,7 +80,7 @@ fn look_at(
 mod tests {
     use super::*;
     use crate::metadata::fixtures::{Build, image, topic_id};
-    use crate::metadata::record::{PartitionCreated, TopicConfig, TopicCreated};
+    use crate::metadata::record::{BrokerConfig, PartitionCreated, TopicConfig, TopicCreated};
 
     #[test]
     fn the_table_of_stops() {
@@ -127,5 +127,34 @@ mod tests {
                 "{replicas:?} {isr:?} min {min_insync}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_cluster_wide_number_counts_where_the_topic_has_none() {
+        let mut image = image(3);
+        let nodes: Vec<NodeId> = (0..3).map(NodeId).collect();
+        image.apply_all(&[
+            TopicCreated {
+                id: topic_id(1),
+                name: "t".into(),
+            }
+            .into(),
+            PartitionCreated {
+                topic: topic_id(1),
+                partition: 0,
+                replicas: nodes.clone(),
+                isr: nodes[..2].to_vec(),
+                leader: Some(nodes[0]),
+            }
+            .into(),
+        ]);
+        assert!(stopping(&image, NodeId(0), 1).blocking.is_empty());
+        image.apply_all(&[BrokerConfig {
+            node: None,
+            name: "min.insync.replicas".into(),
+            value: Some("2".into()),
+        }
+        .into()]);
+        assert_eq!(stopping(&image, NodeId(0), 1).blocking.len(), 1);
     }
 }

@@ -574,6 +574,7 @@ mod tests {
             fresh_id: &mut fresh_id,
             defaults: &defaults,
             log_ends: &mut Default::default(),
+            lives: &|_| false,
         };
         assert_eq!(fresh_topic_id(&mut given), TopicId([7; 16]));
     }

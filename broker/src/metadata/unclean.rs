@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn nobody_leads_where_losses_are_not_allowed_until_it_is_asked_for() {
-        let (mut case, [first, second, _]) = leaderless(false);
+        let (mut case, [first, second, third]) = leaderless(false);
         for now_ms in [0, 10_000] {
             assert!(case.say(first, (1, 5), now_ms).is_empty());
             assert!(case.say(second, (1, 6), now_ms).is_empty());
@@ -322,6 +322,46 @@ mod tests {
         let outcome = decided_at(&case.image, &request, 20_000, &mut case.log_ends);
         case.image.apply_each(&outcome.records).expect("they fit");
         assert_eq!(case.partition().leader, Some(second), "the longest known");
+        let told = told_by_hand(outcome.reply).expect("it may miss records");
+        assert_eq!((told.leader, told.last_epoch, told.log_end), (second, 1, 6));
+        assert_eq!(told.missing, [third]);
+    }
+
+    fn told_by_hand(reply: Reply) -> Option<UncleanLeader> {
+        match reply {
+            Reply::ElectLeaders(mut elected) => elected.remove(0).unclean,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_election_by_hand_says_so_only_where_records_may_be_missed() {
+        for eligible_is_back in [false, true] {
+            let (mut case, [first, _, third]) = leaderless(false);
+            if eligible_is_back {
+                // It comes back in the image only: a heartbeat would have made it lead.
+                let back = crate::metadata::record::BrokerFenced {
+                    node: third,
+                    fenced: false,
+                    stopping: false,
+                };
+                case.image.apply(&back.into()).expect("it fits");
+            }
+            let request = Request::ElectLeaders {
+                unclean: true,
+                partitions: None,
+            };
+            let outcome = decided_at(&case.image, &request, 0, &mut case.log_ends);
+            let told = told_by_hand(outcome.reply);
+            match eligible_is_back {
+                true => assert_eq!(told, None),
+                false => assert_eq!(
+                    told.map(|told| (told.leader, told.log_end)),
+                    Some((first, -1)),
+                    "nobody has said how far its log goes"
+                ),
+            }
+        }
     }
 
     #[test]

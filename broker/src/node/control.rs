@@ -8,18 +8,24 @@ use std::time::Duration;
 
 use protocol::NodeId;
 
-use super::measure::QUORUM;
+use super::measure::{QUORUM, REGISTRATION};
 use super::{Bound, Identity, StartError, failed};
 use crate::config::{ClusterOptions, Config};
 use crate::http;
-use crate::metadata::{Address, Defaults, Endpoint, Registration};
+use crate::metadata::{Address, Defaults, Endpoint, Registration, statics};
 use crate::quorum::joining::Standing;
 use crate::quorum::liveness::{self, Heartbeats};
 use crate::quorum::{self, Handle, Quorum, admin, advertised};
+use crate::rt;
 use crate::rt::control::http::Server;
 use crate::rt::control::{ControlHandle, ControlTask};
 use crate::rt::file::Disk;
 use crate::shard::Fatal;
+use crate::shard::counters::ShardCounters;
+
+/// Sessions that a disk may answer nothing before others take over: a session is what silence of the whole broker costs, and
+/// disks that are only slow should cost nobody a leader.
+const STALLED_AFTER: u32 = 2;
 
 /// The running control plane of one broker.
 pub(super) struct ControlPlane {
@@ -32,6 +38,8 @@ pub(super) struct ControlPlane {
     metadata_lost: Arc<AtomicBool>,
     following: Option<ControlTask<()>>,
     heartbeats: Option<Heartbeats>,
+    /// Where the cores count, whether their disk answers among other things.
+    cores: Vec<Arc<ShardCounters>>,
 }
 
 impl ControlPlane {
@@ -46,7 +54,13 @@ impl ControlPlane {
             metadata_lost: Arc::default(),
             following: None,
             heartbeats: None,
+            cores: Vec::new(),
         }
+    }
+
+    /// Signs of life will say whether the disk of these cores answers.
+    pub(super) fn watch_disk(&mut self, cores: Vec<Arc<ShardCounters>>) {
+        self.cores = cores;
     }
 
     /// Opens the health port; returns where it listens.
@@ -91,13 +105,7 @@ impl ControlPlane {
                 };
                 health.progress(QUORUM, words);
             }),
-            defaults: Defaults {
-                partitions: config.topics.num_partitions,
-                replication_factor: config.topics.default_replication_factor,
-                min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
-                unclean_election: config.topics.unclean_election,
-                flush_synced: config.topics.flush_synced,
-            },
+            defaults: defaults(config),
             answer_before_sync,
         };
         let started = quorum::start(self.control.clone(), options).await;
@@ -126,6 +134,7 @@ impl ControlPlane {
         identity: &Identity,
         quorum: &Handle,
         bound: &Bound,
+        health: &http::Health,
     ) -> Result<(), StartError> {
         let registration = Registration {
             node: identity.node,
@@ -140,11 +149,23 @@ impl ControlPlane {
             shards: identity.shards,
             clean_shutdown: identity.clean_shutdown,
         };
-        let registered = liveness::register(quorum, &registration).await;
+        for (name, own, holds) in statics::differing(&quorum.image(), &defaults(config)) {
+            tracing::warn!(
+                name,
+                own,
+                holds,
+                "this broker was given another value than holds for the cluster; its own counts for nothing unless it leads the \
+                 metadata quorum: give all brokers the same"
+            );
+        }
+        let registered =
+            liveness::register(quorum, &registration, |why| health.progress(REGISTRATION, why)).await;
         let epoch = registered.map_err(failed("register with the cluster"))?;
         tracing::info!(node = %identity.node, epoch, "registered");
         if let (Some(cluster), Some(running)) = (&config.cluster, &self.quorum) {
-            let heartbeats = Heartbeats::begin(running, identity.node, epoch, cluster.heartbeat_every);
+            let stalled = disk_stalled(self.cores.clone(), cluster.session_timeout * STALLED_AFTER);
+            let heartbeats =
+                Heartbeats::begin(running, identity.node, epoch, cluster.heartbeat_every, stalled);
             self.heartbeats = Some(heartbeats);
         }
         if let Some(path) = &config.control.advertised_file {
@@ -207,6 +228,24 @@ impl ControlPlane {
             http.stop();
         }
     }
+}
+
+fn defaults(config: &Config) -> Defaults {
+    Defaults {
+        partitions: config.topics.num_partitions,
+        replication_factor: config.topics.default_replication_factor,
+        min_insync_replicas: usize::try_from(config.topics.min_insync_replicas).unwrap_or(1),
+        unclean_election: config.topics.unclean_election,
+        flush_synced: config.topics.flush_synced,
+    }
+}
+
+/// Whether the disk has let a round of any core wait for `bound`.
+fn disk_stalled(counters: Vec<Arc<ShardCounters>>, bound: Duration) -> liveness::DiskStalled {
+    Arc::new(move || {
+        let now = rt::now();
+        counters.iter().any(|core| core.disk_wait(now) >= bound)
+    })
 }
 
 fn seat(cluster: &ClusterOptions) -> quorum::Seat {

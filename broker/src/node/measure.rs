@@ -5,10 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use protocol::NodeId;
-
 use crate::http::{Health, Kind, Metrics, Sample};
-use crate::quorum::Handle;
+use crate::quorum::{Handle, Voter};
 use crate::rt::{self, EngineChoice, Instant};
 use crate::shard::counters::ShardCounters;
 use crate::shard::replicas::Progress;
@@ -55,11 +53,11 @@ pub(super) fn add_cores(metrics: &Metrics, engine: &EngineChoice, cores: &[Arc<S
 }
 
 /// Adds how the quorum and the cluster stand.
-pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle, node: NodeId) {
+pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle, here: Voter) {
     let quorum = quorum.clone();
     metrics.add(Box::new(move || {
         let (image, state) = (quorum.image(), quorum.state());
-        let leads = state.leader.is_some_and(|leader| leader.node == node.0);
+        let leads = state.leader.is_some_and(|leader| leader.node == here.node);
         let gauge = |name, help, value| Sample {
             name,
             help,
@@ -102,6 +100,11 @@ pub(super) fn add_quorum(metrics: &Metrics, quorum: &Handle, node: NodeId) {
                 "millrace_metadata_quorum_voters",
                 "Voters of the metadata quorum, as this broker knows them",
                 state.voters.len() as f64,
+            ),
+            gauge(
+                "millrace_metadata_quorum_votes",
+                "1 while this broker has a vote in the metadata quorum, with the directory it has now",
+                f64::from(u8::from(state.voters.contains(&here))),
             ),
         ]
     }));

@@ -25,6 +25,8 @@ use crate::rt::control::net::Listener;
 /// Partitions named in one CanStop answer.
 const MOST_BLOCKING: usize = 100;
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// For the quorum's leader to say who votes: below the operator's own patience.
+const VOTERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A question to the data plane that may be asked from any thread at any time.
 pub type Ask<T> = Box<dyn Fn() -> T + Send + Sync>;
@@ -104,6 +106,12 @@ impl Service {
             .ok_or_else(|| Status::unavailable("this broker is not in the metadata quorum yet"))
     }
 
+    /// As readiness sees it: a leader that leads a minority counts on nobody.
+    fn reaches_quorum(&self) -> bool {
+        let quorum = self.quorum.get();
+        quorum.is_some_and(|quorum| quorum.state().failed.is_none() && quorum.out_of_reach().is_none())
+    }
+
     fn stopping(&self, quorum: &Handle) -> metadata::Stopping {
         metadata::stopping(&quorum.image(), self.view.node, self.view.min_insync_replicas)
     }
@@ -154,6 +162,7 @@ impl v1::admin_server::Admin for Service {
             version: VERSION.into(),
             incarnation_id: uuid_text(&view.incarnation_id),
             metadata_lost: (view.metadata_lost)(),
+            quorum_reachable: Some(self.reaches_quorum()),
         }))
     }
 
@@ -240,7 +249,9 @@ impl v1::admin_server::Admin for Service {
         request: Request<v1::CanStopRequest>,
     ) -> Result<Response<v1::CanStopResponse>, Status> {
         self.check(request.get_ref().target.as_ref())?;
-        let stopping = self.stopping(self.quorum()?);
+        let quorum = self.quorum()?;
+        let missed = quorum.missed(self.view.node, VOTERS_WITHIN).await;
+        let stopping = self.stopping(quorum);
         let mut notes = Vec::new();
         if stopping.only_here > 0 {
             notes.push(format!(
@@ -258,10 +269,11 @@ impl v1::admin_server::Admin for Service {
                 reason: blocking.reason.clone(),
             });
         Ok(Response::new(v1::CanStopResponse {
-            allowed: stopping.blocking.is_empty(),
+            allowed: stopping.blocking.is_empty() && missed.is_none(),
             blocking: blocking.collect(),
             blocking_total: stopping.blocking.len() as i64,
             notes,
+            blocking_quorum: missed.unwrap_or_default(),
         }))
     }
 }

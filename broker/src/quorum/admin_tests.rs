@@ -160,6 +160,7 @@ fn the_operator_sees_the_broker_and_the_cluster() {
             ("posix", "SeccompDenied")
         );
         assert_eq!(broker.state(), v1::BrokerState::Running);
+        assert_eq!(broker.quorum_reachable, Some(true));
         assert_eq!(
             (broker.partitions, broker.leaders, broker.under_replicated),
             (3, 3, 0)
@@ -187,7 +188,7 @@ fn the_operator_sees_the_broker_and_the_cluster() {
             .await
             .unwrap()
             .into_inner();
-        assert!(stop.allowed && stop.blocking.is_empty());
+        assert!(stop.allowed && stop.blocking.is_empty() && stop.blocking_quorum.is_empty());
         assert!(stop.notes[0].contains("3 partitions"), "{:?}", stop.notes);
     });
     served.stop();

@@ -14,7 +14,7 @@ use protocol::ErrorCode;
 use protocol::ids::NodeId;
 
 use super::types::Voter;
-use super::voters::{VotersReply, VotersRequest};
+use super::voters::{self, VotersReply, VotersRequest};
 use crate::metadata::{MetadataImage, Reply, Request};
 use crate::rt::control::sync::{mpsc, oneshot, watch};
 use crate::rt::control::{self, ControlHandle};
@@ -384,6 +384,24 @@ impl Handle {
                 "too many questions about voters are waiting already; try again",
             ))),
             Err(mpsc::error::TrySendError::Closed(asked)) => (asked.answer)(Err(Refused::stopping())),
+        }
+    }
+
+    /// Why the quorum cannot do without `node` now, in words, as its leader knows it; where no leader answers, that.
+    pub(super) async fn missed(&self, node: NodeId, within: Duration) -> Option<String> {
+        let (send, answer) = oneshot::channel();
+        let reply = Box::new(move |reply| {
+            // Nobody listens any more: then nobody needs the answer.
+            let _ = send.send(reply);
+        });
+        self.ask_voters(VotersRequest::Describe, now() + within, reply);
+        match answer.await.unwrap_or_else(|_| Err(Refused::stopping())) {
+            Ok(VotersReply::Described(quorum)) => voters::missed(&quorum, node.0),
+            Ok(VotersReply::Changed) => Some("the metadata quorum's leader does not describe it".into()),
+            Err(refused) => Some(format!(
+                "nobody says who else votes in the metadata quorum: {}",
+                refused.message
+            )),
         }
     }
 

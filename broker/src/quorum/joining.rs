@@ -105,7 +105,7 @@ pub(super) async fn enter(members: Members, seat: Seat, may_form: bool, told: To
                 Next::Wait if !heard.formed && !may_form => tracing::error!(
                     silent,
                     "no voter knows the cluster, and this one may not form it anew: its disks, or its configuration, speak \
-                     of a cluster that was formed. Restore the metadata log of one voter"
+                     of a cluster that was formed. Restore the metadata logs of a majority of its voters"
                 ),
                 _ => tracing::info!(
                     ?next,

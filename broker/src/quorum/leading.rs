@@ -23,7 +23,7 @@ use super::sessions::Sessions;
 use super::succession;
 use super::types::Voter;
 use super::voters::{Seen, Signs, VotersReply, VotersRequest};
-use crate::metadata::{Reply, Request, record};
+use crate::metadata::{Broker, Defaults, Record, Reply, Request, record, statics};
 use crate::rt::control::sync::{Semaphore, mpsc};
 use crate::rt::control::{self, ControlTask};
 use crate::rt::{Instant, now, wall_ms};
@@ -57,6 +57,8 @@ struct Shared {
     members: Members,
     handle: Handle,
     electing: Electing,
+    /// What this broker was given at start.
+    defaults: Defaults,
     session_timeout: Duration,
     balance_every: Option<Duration>,
     term: Mutex<Option<Term>>,
@@ -94,6 +96,8 @@ pub(super) struct Sign {
     /// host:port of its control listener.
     pub(super) address: String,
     pub(super) wants_vote: bool,
+    /// Its disk has not answered for a while.
+    pub(super) disk_stalled: bool,
 }
 
 impl Leading {
@@ -101,6 +105,7 @@ impl Leading {
     pub(super) fn new(
         members: Members,
         handle: Handle,
+        defaults: Defaults,
         session_timeout: Duration,
         balance_every: Option<Duration>,
     ) -> (Leading, mpsc::Receiver<Lost>) {
@@ -109,6 +114,7 @@ impl Leading {
             electing: Electing::new(members.clone()),
             members,
             handle,
+            defaults,
             session_timeout,
             balance_every,
             term: Mutex::default(),
@@ -119,6 +125,19 @@ impl Leading {
 
     fn term<T>(&self, with: impl FnOnce(&mut Option<Term>) -> T) -> T {
         with(&mut self.0.term.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the process that registered so may still run.
+    pub(super) fn lives(&self, broker: &Broker) -> bool {
+        self.term(|term| match term {
+            Some(term) => term.sessions.lives(broker, now()),
+            None => !broker.fenced,
+        })
+    }
+
+    /// Whether nobody else can lead.
+    pub(super) fn is_sure(&self) -> bool {
+        self.0.members.surely_leads()
     }
 
     /// Where the end of a broker's connection is told. A full channel loses it: the session will expire.
@@ -205,7 +224,8 @@ impl Leading {
         }
     }
 
-    /// Catches up, and writes the cluster's first record where there is none.
+    /// Catches up, and writes the cluster's first records where there are none. Nobody hears that this broker leads before what
+    /// it was given at start holds for all.
     async fn begin(&self) -> Result<(), String> {
         let raft = &self.0.members.raft;
         let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
@@ -214,15 +234,17 @@ impl Leading {
             .await_ready(raft)
             .await
             .map_err(|error| error.to_string())?;
-        if !self.0.handle.image().cluster_id.is_empty() {
-            return Ok(());
+        let image = self.0.handle.image();
+        if !image.cluster_id.is_empty() {
+            return publish_statics(&self.0.handle, &self.0.defaults).await;
         }
         let formed = record::Formed {
             cluster_id: self.0.members.peers.cluster_id().clone(),
             formed_at_ms: wall_ms(),
         };
+        let formed = std::iter::once(Record::from(formed));
         let proposal = Proposal {
-            records: Arc::new(vec![formed.into()]),
+            records: Arc::new(formed.chain(statics::records(&image, &self.0.defaults)).collect()),
         };
         raft.client_write(proposal)
             .await
@@ -305,12 +327,20 @@ impl Leading {
                 epoch: Some(epoch),
                 fenced,
             };
-            if let Err(refused) = leading.0.handle.request_here(request, FENCE_WITHIN).await {
+            let decided = leading.0.handle.request_here(request, FENCE_WITHIN).await;
+            if let Err(refused) = &decided {
                 tracing::warn!(%node, epoch, fenced, %refused, "fencing was not decided; it is tried again");
                 // A leader that cannot commit now cannot hurry either.
                 control::sleep(FENCE_AGAIN_AFTER).await;
             }
-            leading.term(|term| term.as_mut().map(|term| term.changing.remove(&node)));
+            leading.term(|term| {
+                let Some(term) = term else { return };
+                term.changing.remove(&node);
+                if decided.is_ok() {
+                    // Fenced again, it has to know what that leads to, not only what the last time did.
+                    term.returning.remove(&(node, epoch));
+                }
+            });
         });
     }
 
@@ -382,6 +412,7 @@ impl Leading {
             stopping,
             address,
             wants_vote,
+            disk_stalled,
         } = sign;
         let node = NodeId(from.node);
         let mut reply = pb::HeartbeatReply::default();
@@ -425,10 +456,48 @@ impl Leading {
             let needed = *term.returning.entry((node, epoch)).or_insert(image.offset);
             applied >= needed
         });
-        if broker.fenced && !stopping && knows_enough {
+        if broker.fenced && !stopping && !disk_stalled && knows_enough {
             self.fence(node, epoch, false);
         }
+        // Who is about to stop gives everything up anyway, and says so with every sign.
+        if !broker.fenced && !stopping && (disk_stalled || broker.stopping) {
+            self.disk_stalled(node, epoch, disk_stalled);
+        }
         reply
+    }
+
+    /// Decides what a stalled disk means, in a task of its own, once at a time per node.
+    fn disk_stalled(&self, node: NodeId, epoch: i64, stalled: bool) {
+        let begins = self.term(|term| {
+            let Some(term) = term else { return false };
+            // It does not want to stop, or not any more.
+            term.leaving.remove(&(node, epoch));
+            term.changing.insert(node)
+        });
+        if !begins {
+            return;
+        }
+        let leading = self.clone();
+        control::spawn(async move {
+            let request = Request::DiskStalled { node, epoch, stalled };
+            let answered = leading.0.handle.request_here(request, FENCE_WITHIN).await;
+            match answered.map(|answered| answered.reply) {
+                Ok(Reply::DiskStalled(Ok(changed))) if stalled && changed > 0 => tracing::warn!(
+                    %node, epoch, partitions = changed,
+                    "the disk of a broker does not answer; others lead and go on without it where enough are in sync: look \
+                     after that disk"
+                ),
+                Ok(Reply::DiskStalled(Ok(_))) if !stalled => {
+                    tracing::info!(%node, epoch, "the disk of a broker answers again");
+                }
+                Ok(_) => {}
+                Err(refused) => {
+                    tracing::warn!(%node, epoch, stalled, %refused, "what a stalled disk means was not decided; tried again");
+                    control::sleep(FENCE_AGAIN_AFTER).await;
+                }
+            }
+            leading.term(|term| term.as_mut().map(|term| term.changing.remove(&node)));
+        });
     }
 
     /// Begins what a broker's wish to stop asks for; true once it is decided, and the broker's cores know.
@@ -488,13 +557,38 @@ impl Leading {
             if self.term(|term| term.is_none()) {
                 return;
             }
-            if let Some(address) = self.0.members.address(node.0).filter(|_| !broker.fenced)
+            let voter = Voter {
+                node: node.0,
+                directory: broker.directory_id,
+            };
+            if let Some(address) = self.0.members.address(voter).filter(|_| !broker.fenced)
                 && succession::is_gone(&address).await
             {
+                self.term(|term| term.as_mut().map(|term| term.sessions.ended(node, epoch, now())));
                 tracing::warn!(%node, epoch, address, "broker's connection broke and nobody listens there; it is fenced");
                 return self.fence(node, epoch, true);
             }
             control::sleep(LOOK_AGAIN_AFTER).await;
         }
     }
+}
+
+/// Makes what this broker, which leads, was given at start hold for the cluster, where there is one value for all.
+pub(super) async fn publish_statics(handle: &Handle, defaults: &Defaults) -> Result<(), String> {
+    let image = handle.image();
+    let mut differing = statics::differing(&image, defaults).peekable();
+    if differing.peek().is_none() {
+        return Ok(());
+    }
+    let answered = handle.request_here(Request::PublishStatics, FENCE_WITHIN).await;
+    answered.map_err(|refused| refused.to_string())?;
+    for (name, own, held) in differing {
+        tracing::info!(
+            name,
+            value = own,
+            before = held,
+            "holds for the whole cluster where nothing else is set, as given to this broker, which leads the metadata quorum"
+        );
+    }
+    Ok(())
 }

@@ -21,20 +21,36 @@ use super::succession;
 use crate::metadata::{Registration, Reply, Request};
 use crate::rt::control::sync::watch;
 use crate::rt::control::{self, ControlTask};
-use crate::rt::now;
+use crate::rt::{Instant, now};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// Between two lines about what a registration waits for.
+const SAY_EVERY: Duration = Duration::from_secs(10);
 /// While it is fenced, or has no leader to tell, a broker asks more often.
 const EAGER: Duration = Duration::from_millis(50);
 
 /// Registers this broker and returns its epoch. Asks again while the quorum has no leader; the same incarnation
-/// registers once however often it asks. A refusal that will not change is returned.
-pub async fn register(quorum: &Handle, registration: &Registration) -> Result<i64, Refused> {
+/// registers once however often it asks. While another process runs as this broker it waits for the end of that one, as it may
+/// be on its way down; `waits` is told. A refusal that will not change is returned.
+pub async fn register(
+    quorum: &Handle,
+    registration: &Registration,
+    waits: impl Fn(&str),
+) -> Result<i64, Refused> {
+    let mut said: Option<Instant> = None;
     loop {
         let request = Request::RegisterBroker(registration.clone());
         match quorum.request(request, ANSWER_WITHIN).await {
             Ok(Reply::RegisterBroker(Ok(registered))) => return Ok(registered.epoch),
+            Ok(Reply::RegisterBroker(Err(error))) if error.code == ErrorCode::DuplicateBrokerRegistration => {
+                waits(&error.message);
+                if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
+                    tracing::error!(node = %registration.node, "{}; this process waits for that", error.message);
+                    said = Some(now());
+                }
+                control::sleep(AGAIN_AFTER).await;
+            }
             Ok(Reply::RegisterBroker(Err(error))) => return Err(Refused::new(error.code, error.message)),
             Ok(other) => {
                 return Err(Refused::new(
@@ -60,6 +76,9 @@ pub struct Standing {
     pub may_stop: bool,
 }
 
+/// Whether this broker's disk has not answered for longer than others should wait for it. Any thread.
+pub type DiskStalled = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Signs of life, as long as it is held.
 pub struct Heartbeats {
     standing: watch::Receiver<Standing>,
@@ -68,8 +87,14 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// Begins to tell the leader that this incarnation lives. One per registration.
-    pub fn begin(quorum: &Quorum, node: NodeId, epoch: i64, every: Duration) -> Heartbeats {
+    /// Begins to tell the leader that this incarnation lives, and whether its disk does. One per registration.
+    pub fn begin(
+        quorum: &Quorum,
+        node: NodeId,
+        epoch: i64,
+        every: Duration,
+        disk_stalled: DiskStalled,
+    ) -> Heartbeats {
         let (tell, standing) = watch::channel(Standing::default());
         let (stopping, asked) = watch::channel(false);
         let beating = Beating {
@@ -81,6 +106,7 @@ impl Heartbeats {
             epoch,
             place: quorum.place.clone().unwrap_or_default(),
             every,
+            disk_stalled,
             tell,
             asked,
             attending: None,
@@ -125,6 +151,7 @@ struct Beating {
     /// Its control listener, and whether it is to vote.
     place: (String, bool),
     every: Duration,
+    disk_stalled: DiskStalled,
     tell: watch::Sender<Standing>,
     asked: watch::Receiver<bool>,
     /// The open connection to a leader, by which it notices our end.
@@ -179,6 +206,7 @@ impl Beating {
         let (leader, address) = self.members.leader()?;
         let applied = self.publisher.surely_installed();
         let (own_address, wants_vote) = self.place.clone();
+        let disk_stalled = (self.disk_stalled)();
         let reply = if leader == self.members.peers.here() {
             self.attending = None;
             self.leading.heartbeat(Sign {
@@ -188,6 +216,7 @@ impl Beating {
                 stopping,
                 address: own_address,
                 wants_vote,
+                disk_stalled,
             })
         } else {
             self.attend(leader, &address);
@@ -198,6 +227,7 @@ impl Beating {
                 stopping,
                 address: own_address,
                 wants_vote,
+                disk_stalled,
             };
             let call = |mut client: Client| async move { client.heartbeat(message).await };
             let reply = self

@@ -81,12 +81,11 @@ impl Members {
         self.look(|metrics| metrics.membership_config.membership().get_node(&voter).is_some())
     }
 
-    /// Control address of a node, whatever its directory.
-    pub(super) fn address(&self, node: i32) -> Option<String> {
+    /// Control address of a member.
+    pub(super) fn address(&self, member: Voter) -> Option<String> {
         self.look(|metrics| {
             let membership = metrics.membership_config.membership();
-            let found = membership.nodes().filter(|(voter, _)| voter.node == node);
-            found.last().map(|(_, address)| address.0.clone())
+            membership.get_node(&member).map(|address| address.0.clone())
         })
     }
 }

@@ -60,7 +60,7 @@ pub use log_files::LogError;
 pub use types::Voter;
 pub use voters::{Description, MOST_VOTERS, Member, VotersReply, VotersRequest};
 
-use crate::metadata::{Defaults, LogEnds, MetadataImage, record};
+use crate::metadata::{Defaults, LogEnds, MetadataImage, Record, record, statics};
 use crate::rt::control::http::{self, Server};
 use crate::rt::control::net::Listener;
 use crate::rt::control::sync::{mpsc, watch};
@@ -71,7 +71,7 @@ use forward::Forwarder;
 use handle::Publisher;
 use leading::Leading;
 use log_files::{LogFiles, Recovered};
-use log_store::LogStore;
+use log_store::{LogGauge, LogStore};
 use members::{LeaderHeard, Members};
 use network::Network;
 use peers::Peers;
@@ -87,6 +87,9 @@ const LEADER_WITHIN: Duration = Duration::from_secs(30);
 const ONE_CALL: Duration = Duration::from_secs(2);
 /// Rounds of asking between two lines in the log.
 const SAY_EVERY: u32 = 100;
+/// A snapshot is taken when the log since the last one is larger than this, and than twice that snapshot: the cost of
+/// snapshots stays a fraction of the cost of the log.
+const SNAPSHOT_AFTER_BYTES: u64 = 4 << 20;
 const CATCH_UP_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the quorum needs to know.
@@ -221,7 +224,8 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     let failed = |error: std::io::Error| StartError::Raft(error.to_string());
     let log = LogStore::start(recovered, options.answer_before_sync).map_err(failed)?;
     let snapshots = Snapshots::new(&options.disk, &options.dir);
-    let machine = StateMachine::new(loaded, publisher.clone(), snapshots, log.gauge()).map_err(failed)?;
+    let gauge = log.gauge();
+    let machine = StateMachine::new(loaded, publisher.clone(), snapshots, gauge.clone()).map_err(failed)?;
     let voter = Voter {
         node: options.node.0,
         directory: options.directory_id,
@@ -249,7 +253,13 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     );
     let session_timeout = session_timeout.unwrap_or(Duration::MAX);
     let balance_every = options.seat.as_ref().and_then(|seat| seat.balance_every);
-    let (leading, losses) = Leading::new(members.clone(), handle.clone(), session_timeout, balance_every);
+    let (leading, losses) = Leading::new(
+        members.clone(),
+        handle.clone(),
+        options.defaults.clone(),
+        session_timeout,
+        balance_every,
+    );
     let mut quorum = Quorum {
         handle,
         raft,
@@ -275,10 +285,11 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         disk: options.disk.clone(),
         defaults: options.defaults.clone(),
         log_ends: LogEnds::default(),
+        leading: options.seat.as_ref().map(|_| quorum.leading.clone()),
         forwarder,
         caught_up: None,
     };
-    let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), state);
+    let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), gauge, state);
     quorum.tasks.push(quorum.control.spawn(following));
     let electing = quorum.leading.clone().run_voters(voters_asked);
     quorum.tasks.push(quorum.control.spawn(electing));
@@ -298,6 +309,12 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         return Err(error);
     }
     quorum.tasks.push(quorum.control.spawn(proposer.run(submitted)));
+    if options.seat.is_none()
+        && let Err(why) = leading::publish_statics(&quorum.handle, &options.defaults).await
+    {
+        quorum.stop().await;
+        return Err(StartError::Raft(why));
+    }
     publish_leader(&quorum.publisher, &state_of(&quorum.raft));
     Ok(quorum)
 }
@@ -442,6 +459,9 @@ fn raft_config(several: bool) -> Result<Arc<openraft::Config>, StartError> {
         max_in_snapshot_log_to_keep: 100,
         purge_batch_size: 100,
         enable_pre_vote: Some(true),
+        // Followers may have an entry that this voter sent in its last life and never had on its own disk. One that goes on
+        // in that term makes another one of the same number, and the logs part without anybody noticing.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     config
@@ -496,8 +516,9 @@ async fn form(raft: &Raft, options: &Options, image: &MetadataImage) -> Result<(
         cluster_id: options.cluster_id.clone(),
         formed_at_ms: wall_ms(),
     };
+    let formed = std::iter::once(Record::from(formed));
     let proposal = Proposal {
-        records: Arc::new(vec![formed.into()]),
+        records: Arc::new(formed.chain(statics::records(image, &options.defaults)).collect()),
     };
     match raft.client_write(proposal).await {
         Ok(_) => Ok(()),
@@ -535,12 +556,19 @@ fn state_of(raft: &Raft) -> QuorumState {
     }
 }
 
-/// Follows openraft's metrics: who leads goes into the image, a failure into the state.
-async fn follow_state(raft: Raft, publisher: Arc<Publisher>, state: watch::Sender<QuorumState>) {
+/// Follows openraft's metrics: who leads goes into the image, a failure into the state, and a log that has grown into a
+/// snapshot, on every member: each holds its own log, on disk and in memory.
+async fn follow_state(
+    raft: Raft,
+    publisher: Arc<Publisher>,
+    gauge: LogGauge,
+    state: watch::Sender<QuorumState>,
+) {
     let mut metrics = raft.metrics();
     loop {
         let now = state_of(&raft);
         publish_leader(&publisher, &now);
+        snapshot_if_due(&raft, &gauge).await;
         let failed = now.failed.clone();
         state.send_replace(now);
         if let Some(error) = failed {
@@ -549,6 +577,16 @@ async fn follow_state(raft: Raft, publisher: Arc<Publisher>, state: watch::Sende
         }
         if metrics.changed().await.is_err() {
             return;
+        }
+    }
+}
+
+async fn snapshot_if_due(raft: &Raft, gauge: &LogGauge) {
+    let (since, last) = gauge.read();
+    if since > SNAPSHOT_AFTER_BYTES.max(2 * last) {
+        // A second trigger while one is being built is ignored by openraft.
+        if let Err(error) = raft.trigger().snapshot().await {
+            tracing::warn!(%error, "no metadata snapshot could be started");
         }
     }
 }

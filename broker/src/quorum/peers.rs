@@ -70,6 +70,7 @@ impl Peers {
     pub(super) fn caller(&self, to: Option<Voter>) -> pb::Caller {
         pb::Caller {
             version: wire::VERSION,
+            oldest_version: wire::OLDEST_VERSION,
             cluster_id: self.0.cluster_id.to_string(),
             from: Some(wire::voter(self.0.here)),
             to: to.map(wire::voter),

@@ -12,20 +12,18 @@ use protocol::ErrorCode;
 
 use super::forward::Forwarder;
 use super::handle::{Answered, Publisher, Refused, ReplySlot, Submitted};
+use super::leading::Leading;
 use super::log_store::LogStore;
 use super::raft::{Config, Proposal, Raft};
 use crate::metadata::{Defaults, Given, LogEnds, MetadataImage, Record, Reply, decide};
 use crate::rt::control;
 use crate::rt::control::sync::mpsc;
 use crate::rt::file::Disk;
-use crate::rt::{random_uuid, wall_ms};
+use crate::rt::{now, random_uuid};
 
 /// Requests and records of one turn at most: an entry stays small enough to write in one go.
 const TURN_REQUESTS: usize = 256;
 const TURN_RECORDS: usize = 20_000;
-/// A snapshot is taken when the log since the last one is larger than this, and than twice that snapshot: the cost of
-/// snapshots stays a fraction of the cost of the log.
-const SNAPSHOT_AFTER_BYTES: u64 = 4 << 20;
 
 /// Decides and commits. One per broker; idle while another broker leads.
 pub(super) struct Proposer {
@@ -36,6 +34,8 @@ pub(super) struct Proposer {
     pub(super) defaults: Defaults,
     /// What brokers said of logs that nobody leads: soft state, said again to the next leader.
     pub(super) log_ends: LogEnds,
+    /// Knows who lives; none where there is only this broker.
+    pub(super) leading: Option<Leading>,
     /// Carries changes to the leader where that is another broker; none where there is only this one.
     pub(super) forwarder: Option<Forwarder>,
     /// The term for which the image is known to contain everything committed before it.
@@ -52,7 +52,6 @@ impl Proposer {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Submitted>) {
         while let Some(first) = queue.recv().await {
             self.turn(first, &mut queue).await;
-            self.snapshot_if_due().await;
         }
     }
 
@@ -111,10 +110,11 @@ impl Proposer {
         }
         let mut fresh_id = random_uuid;
         let mut given = Given {
-            now_ms: wall_ms(),
+            now_ms: i64::try_from(now().since_zero().as_millis()).unwrap_or(i64::MAX),
             fresh_id: &mut fresh_id,
             defaults: &self.defaults,
             log_ends: &mut self.log_ends,
+            lives: &|broker| self.leading.as_ref().is_some_and(|leading| leading.lives(broker)),
         };
         let outcome = decide(image, &mut given, &request);
         let mut after = image.clone();
@@ -152,7 +152,12 @@ impl Proposer {
 
     async fn commit(&mut self, term: u64, records: Vec<Record>) -> Result<Committed, Refused> {
         if records.is_empty() {
-            return Ok(Committed { entry: None });
+            // Nothing that a majority would have to agree to: one that another leads by now, and who does not know, would
+            // tell what is so no more.
+            return match self.leading.as_ref().is_none_or(Leading::is_sure) {
+                true => Ok(Committed { entry: None }),
+                false => Err(not_leader(None)),
+            };
         }
         let (responder, written) = ProgressResponder::<Config, _>::complete_only();
         let proposal = Proposal {
@@ -200,17 +205,6 @@ impl Proposer {
             }
             answer(index, answers);
         });
-    }
-
-    async fn snapshot_if_due(&self) {
-        let gauge = self.log.gauge();
-        let (since, last) = gauge.read();
-        if since > SNAPSHOT_AFTER_BYTES.max(2 * last) {
-            // A second trigger while one is being built is ignored by openraft.
-            if let Err(error) = self.raft.trigger().snapshot().await {
-                tracing::warn!(%error, "no metadata snapshot could be started");
-            }
-        }
     }
 }
 

@@ -56,13 +56,7 @@ impl Service {
     fn check(&self, caller: Option<pb::Caller>) -> Result<Voter, Status> {
         let caller = caller.ok_or_else(|| Status::invalid_argument("the request does not say who asks"))?;
         let peers = &self.0.members.peers;
-        if caller.version != wire::VERSION {
-            return Err(Status::failed_precondition(format!(
-                "the caller speaks version {} of the control protocol, this broker version {}",
-                caller.version,
-                wire::VERSION
-            )));
-        }
+        wire::check_version(&caller).map_err(Status::failed_precondition)?;
         if caller.cluster_id != **peers.cluster_id() {
             return Err(Status::failed_precondition(format!(
                 "the caller belongs to cluster {}, this broker to cluster {}",
@@ -276,6 +270,7 @@ impl Control for Service {
             stopping: request.stopping,
             address: request.address,
             wants_vote: request.wants_vote,
+            disk_stalled: request.disk_stalled,
         });
         Ok(Response::new(reply))
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use protocol::ids::NodeId;
 
-use crate::metadata::MetadataImage;
+use crate::metadata::{Broker, MetadataImage};
 use crate::rt::Instant;
 
 /// Sessions of the brokers, by node.
@@ -43,6 +43,25 @@ impl Sessions {
         let session = self.brokers.entry(node).or_insert(Session { epoch, ends });
         if epoch >= session.epoch {
             *session = Session { epoch, ends };
+        }
+    }
+
+    /// The process of this incarnation has ended.
+    pub(super) fn ended(&mut self, node: NodeId, epoch: i64, now: Instant) {
+        if let Some(session) = self
+            .brokers
+            .get_mut(&node)
+            .filter(|session| session.epoch == epoch)
+        {
+            session.ends = now;
+        }
+    }
+
+    /// Whether the process that registered so may still run. A new leader takes it that those that served do.
+    pub(super) fn lives(&self, broker: &Broker, now: Instant) -> bool {
+        match self.brokers.get(&broker.node) {
+            Some(session) if session.epoch == broker.epoch => session.ends > now,
+            _ => !broker.fenced,
         }
     }
 
@@ -103,6 +122,23 @@ mod tests {
         sessions.heard(NodeId(1), epoch(1), begin + Duration::from_secs(2));
         let expired = sessions.expired(&image, begin + timeout);
         assert_eq!(expired, [(NodeId(0), epoch(0))]);
+    }
+
+    #[test]
+    fn a_process_lives_as_long_as_its_session_unless_its_end_was_seen() {
+        let image = fixtures::image(2);
+        let [heard, unheard] = [0, 1].map(|node| image.broker(NodeId(node)).unwrap().clone());
+        let (begin, timeout) = (rt::now(), Duration::from_secs(3));
+        let mut sessions = Sessions::new(timeout);
+        assert!(sessions.lives(&heard, begin), "a new leader has heard of nobody");
+        sessions.heard(heard.node, heard.epoch, begin);
+        assert!(sessions.lives(&heard, begin + timeout / 2));
+        assert!(!sessions.lives(&heard, begin + timeout));
+        sessions.ended(heard.node, heard.epoch, begin);
+        assert!(!sessions.lives(&heard, begin));
+        let mut fenced = Broker::clone(&unheard);
+        fenced.fenced = true;
+        assert!(!sessions.lives(&fenced, begin));
     }
 
     #[test]

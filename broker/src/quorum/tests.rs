@@ -84,7 +84,7 @@ impl World {
         let quorum = world.handle();
         world
             .control
-            .block_on(async { liveness::register(&quorum, &registration).await })
+            .block_on(async { liveness::register(&quorum, &registration, |_| {}).await })
             .unwrap();
         world
     }

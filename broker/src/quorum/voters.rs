@@ -230,8 +230,62 @@ pub(super) fn remove(
         let message = format!("{voter} is the only voter: without it nothing could be decided");
         return Err(Refused::new(ErrorCode::InvalidRequest, message));
     }
+    if let Some(why) = left_without_majority(roll, signs, now, voter) {
+        return Err(Refused::new(ErrorCode::InvalidRequest, why));
+    }
     let stays = alive(roll, signs, &voter, now);
     Ok(ready(roll, Change::Remove { voter, stays }))
+}
+
+/// Why those who vote beside `voter` cannot do without it. The change needs a majority of them too, and once it was begun it
+/// cannot be taken back: the quorum would decide nothing until enough of them return.
+fn left_without_majority(roll: &Roll, signs: &Signs, now: Instant, voter: Voter) -> Option<String> {
+    let left = roll.voters().into_iter().filter(|other| *other != voter);
+    let (living, silent): (Vec<Voter>, Vec<Voter>) = left.partition(|other| alive(roll, signs, other, now));
+    let all = living.len() + silent.len();
+    let named: Vec<String> = silent.iter().map(Voter::to_string).collect();
+    (living.len() * 2 <= all).then(|| {
+        format!(
+            "without {voter} there would be {all} voters, and of those {} give no sign of life: no majority could decide \
+             anything; start them, or remove them first",
+            named.join(", ")
+        )
+    })
+}
+
+/// Why the quorum cannot do without `node` now, in words; none where the other voters decide on, where it has no vote, or
+/// where nobody else has one.
+pub(super) fn missed(quorum: &Description, node: i32) -> Option<String> {
+    let votes = quorum.voters.iter().any(|member| member.voter.node == node);
+    if !votes || quorum.voters.len() == 1 {
+        return None;
+    }
+    // The leader hears of itself at this moment: its clock, which may not be ours.
+    let members = quorum.voters.iter().chain(&quorum.observers);
+    let now_ms = members.map(|member| member.heard_ms).max().unwrap_or(-1);
+    let lately = |member: &&Member| {
+        let silent_ms = u128::try_from(now_ms - member.heard_ms).unwrap_or(u128::MAX);
+        member.heard_ms >= 0 && silent_ms < ALIVE_WITHIN.as_millis()
+    };
+    let others = quorum.voters.iter().filter(|member| member.voter.node != node);
+    let (left, silent): (Vec<_>, Vec<_>) = others.partition(lately);
+    let needed = quorum.voters.len() / 2 + 1;
+    if left.len() >= needed {
+        return None;
+    }
+    let mut words = format!(
+        "without it {} of {} voters of the metadata quorum are left, {needed} are needed to decide anything",
+        left.len(),
+        quorum.voters.len()
+    );
+    if !silent.is_empty() {
+        let named: Vec<String> = silent
+            .iter()
+            .map(|member| member.voter.node.to_string())
+            .collect();
+        words.push_str(&format!("; not heard of lately: {}", named.join(", ")));
+    }
+    Some(words)
 }
 
 fn ready(roll: &Roll, change: Change) -> Result<Change, String> {
@@ -378,6 +432,24 @@ mod tests {
     }
 
     #[test]
+    fn a_voter_that_the_others_need_for_their_majority_is_not_removed() {
+        let (zero, one, two) = (voter(0, 1), voter(1, 1), voter(2, 1));
+        let three = roll(&[zero, one, two], &[]);
+        let without_two = signs(&[zero, one]);
+        let asked = |gone| remove(&three, &without_two, now(), gone);
+        let refused = asked(one).unwrap_err();
+        assert_eq!(refused.code, ErrorCode::InvalidRequest);
+        assert!(refused.message.contains(&two.to_string()), "{refused}");
+        assert!(asked(zero).is_err());
+        let stays = false;
+        assert_eq!(asked(two).unwrap(), Ok(Change::Remove { voter: two, stays }));
+        let all = signs(&[zero, one, two]);
+        let stays = true;
+        let removed = remove(&three, &all, now(), one).unwrap();
+        assert_eq!(removed, Ok(Change::Remove { voter: one, stays }));
+    }
+
+    #[test]
     fn removing_names_a_voter_and_leaves_one() {
         let (zero, one) = (voter(0, 1), voter(1, 1));
         let two = roll(&[zero, one], &[]);
@@ -401,5 +473,76 @@ mod tests {
                 stays: true
             })
         );
+    }
+
+    /// One row: the voters and for how long each is silent (-1: never heard of), who is to stop, and who is left.
+    #[test]
+    fn a_voter_stops_only_while_the_others_heard_of_lately_are_a_majority() {
+        type Row = (&'static str, &'static [(i32, i64)], i32, Option<&'static str>);
+        const LATELY: i64 = 300;
+        let rows: &[Row] = &[
+            ("all are heard", &[(0, 0), (1, LATELY), (2, LATELY)], 1, None),
+            ("the leader itself", &[(0, 0), (1, LATELY), (2, LATELY)], 0, None),
+            (
+                "another is away",
+                &[(0, 0), (1, LATELY), (2, 5000)],
+                1,
+                Some("not heard of lately: 2"),
+            ),
+            (
+                "another was never heard of",
+                &[(0, 0), (1, LATELY), (2, -1)],
+                0,
+                Some("not heard of lately: 2"),
+            ),
+            (
+                "it is the one that is away",
+                &[(0, 0), (1, LATELY), (2, 5000)],
+                2,
+                None,
+            ),
+            (
+                "two of five are away",
+                &[(0, 0), (1, 1), (2, 1), (3, 9000), (4, 9000)],
+                1,
+                Some("2 of 5"),
+            ),
+            (
+                "one of five is away",
+                &[(0, 0), (1, 1), (2, 1), (3, 1), (4, 9000)],
+                1,
+                None,
+            ),
+            ("it has no vote", &[(0, 0), (1, 5000), (2, 5000)], 7, None),
+            ("it is the only one", &[(0, 0)], 0, None),
+            (
+                "one became two, and the third is to come",
+                &[(0, 0), (1, LATELY)],
+                0,
+                Some("1 of 2"),
+            ),
+        ];
+        let wall = 1_000_000;
+        for (words, voters, node, wanted) in rows {
+            let member = |&(node, silent): &(i32, i64)| Member {
+                voter: voter(node, 1),
+                address: at(node),
+                log_end: Some(1),
+                heard_ms: if silent < 0 { -1 } else { wall - silent },
+                caught_up_ms: -1,
+            };
+            let quorum = Description {
+                leader: voter(0, 1),
+                term: 1,
+                high_watermark: 1,
+                voters: voters.iter().map(member).collect(),
+                observers: Vec::new(),
+            };
+            let found = missed(&quorum, *node);
+            assert_eq!(found.is_some(), wanted.is_some(), "{words}: {found:?}");
+            if let (Some(found), Some(wanted)) = (found, wanted) {
+                assert!(found.contains(wanted), "{words}: {found}");
+            }
+        }
     }
 }

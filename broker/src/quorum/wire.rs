@@ -3,6 +3,8 @@
 //!
 //! Pure translation; what does not fit is named.
 
+use std::ops::RangeInclusive;
+
 use ::admin::control as pb;
 use bytes::Bytes;
 use openraft::raft::{
@@ -13,12 +15,40 @@ use super::log_format::{self, Found, frame_at, push_entry};
 use super::raft::{Config, Entry, LogId, Vote, from_openraft, log_id, to_openraft};
 use super::types::{EntryId, Voter};
 
-/// Version of these messages; others are refused in words.
+/// The newest version of these messages, and the oldest that this broker still speaks. Brokers are upgraded one after the other,
+/// so a new version may drop the last one only when all brokers of a cluster are beyond it.
 pub(super) const VERSION: u32 = 1;
+pub(super) const OLDEST_VERSION: u32 = 1;
 /// Entries of one message stop here; a single larger one goes alone.
 const ENTRY_BYTES: usize = 1 << 20;
 /// A message is larger never: one entry holds 20,000 records at most, well below a kilobyte each.
 pub(super) const MOST_BYTES: usize = 32 << 20;
+
+/// Refuses, in words, a caller that speaks no version that this broker does.
+pub(super) fn check_version(caller: &pb::Caller) -> Result<(), String> {
+    common_version(caller, OLDEST_VERSION..=VERSION)
+        .map(drop)
+        .ok_or_else(|| {
+            format!(
+                "the caller speaks versions {} to {} of the control protocol, this broker {OLDEST_VERSION} to {VERSION}",
+                oldest_of(caller),
+                caller.version
+            )
+        })
+}
+
+/// The newest version that both sides speak.
+fn common_version(caller: &pb::Caller, here: RangeInclusive<u32>) -> Option<u32> {
+    let newest = caller.version.min(*here.end());
+    (newest >= oldest_of(caller).max(*here.start())).then_some(newest)
+}
+
+fn oldest_of(caller: &pb::Caller) -> u32 {
+    match caller.oldest_version {
+        0 => caller.version,
+        oldest => oldest,
+    }
+}
 
 /// A message that means nothing.
 #[derive(Debug, thiserror::Error)]
@@ -219,4 +249,31 @@ pub(super) fn snapshot_head(caller: pb::Caller, by: &Vote, size: usize) -> pb::S
 
 pub(super) fn snapshot_reply(by: &Vote) -> pb::SnapshotReply {
     pb::SnapshotReply { vote: Some(vote(by)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_versions_speak_the_newest_that_both_know() {
+        // the caller's oldest (0: none given) and newest, ours -> spoken
+        for (oldest, newest, here, spoken) in [
+            (0, 1, 1..=1, Some(1)),
+            (1, 2, 1..=1, Some(1)),
+            (0, 1, 1..=2, Some(1)),
+            (1, 2, 1..=2, Some(2)),
+            (0, 2, 1..=1, None),
+            (2, 3, 1..=1, None),
+            (1, 1, 2..=3, None),
+        ] {
+            let caller = pb::Caller {
+                version: newest,
+                oldest_version: oldest,
+                ..pb::Caller::default()
+            };
+            let found = common_version(&caller, here.clone());
+            assert_eq!(found, spoken, "{oldest} to {newest}, here {here:?}");
+        }
+    }
 }

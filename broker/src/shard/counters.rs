@@ -1,6 +1,11 @@
 //! What one core counts. Written by its core alone, read by the metrics page from any thread.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::rt::Instant;
+
+use protocol::ids::{LeaderEpoch, NodeId};
 
 /// One number with its name and meaning, as the metrics page shows it.
 pub struct Counted {
@@ -14,12 +19,24 @@ pub struct Counted {
     pub value: u64,
 }
 
+/// How a partition is led here, as far as it is counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Led {
+    /// Under which leader epoch.
+    pub epoch: LeaderEpoch,
+    /// Its in-sync set.
+    pub isr: Vec<NodeId>,
+}
+
 macro_rules! counters {
     ($($kind:ident $name:ident $help:literal;)*) => {
         /// Counters and gauges of one core.
         #[derive(Debug, Default)]
         pub struct ShardCounters {
             $(#[doc = $help] pub $name: AtomicU64,)*
+            /// Since when the round under way has waited for the disk without any log being done: nanoseconds of the clock; 0
+            /// while no round runs.
+            waits_for_disk_since: AtomicU64,
         }
 
         impl ShardCounters {
@@ -49,6 +66,7 @@ counters! {
     counter sync_round_logs "Logs written in all durability rounds";
     counter fetches "Fetches answered";
     counter fetch_bytes "Bytes of records in fetch answers";
+    counter metadata_partitions_looked_at "Partitions that cores looked at because metadata changed";
     gauge partitions "Partitions on this broker";
     gauge leaders "Partitions this broker leads";
     counter disk_full_refusals "Appends refused because little disk space is left";
@@ -60,16 +78,43 @@ counters! {
     counter replication_in_bytes "Bytes received from leaders";
     gauge replicas_damaged "Replicas here with records that their disk does not hold any more";
     counter damaged_replicas_refetched "Damaged replicas given up to be fetched again";
-    counter unclean_leader_elections "Partitions led by a replica that may miss acknowledged records, after this broker said how far its log goes";
+    counter leader_elections "Leader epochs begun by partitions that this broker leads";
+    counter isr_shrinks "In-sync sets of partitions led here that somebody left";
+    counter isr_expands "In-sync sets of partitions led here that somebody joined";
+    counter unclean_leader_elections "Partitions led by a replica that may miss acknowledged records, after this broker said how far its log goes or was asked for an election";
     counter acknowledged_records_given_up "Records known to be acknowledged that were cut here, because an unclean leader misses them";
+    counter unsettled_records_given_up "Records cut beside those, of which this replica does not know whether they were acknowledged";
     gauge log_directories_offline "Log directories that failed";
 }
 
 impl ShardCounters {
+    /// A round waits for the disk from `since` on, or none does.
+    pub fn waits_for_disk(&self, since: Option<Instant>) {
+        let since = since.map_or(0, |at| {
+            u64::try_from(at.since_zero().as_nanos())
+                .unwrap_or(u64::MAX)
+                .max(1)
+        });
+        self.waits_for_disk_since.store(since, Relaxed);
+    }
+
+    /// For how long the disk has done nothing for the round under way; zero where there is none.
+    pub fn disk_wait(&self, now: Instant) -> Duration {
+        match self.waits_for_disk_since.load(Relaxed) {
+            0 => Duration::ZERO,
+            since => now.since_zero().saturating_sub(Duration::from_nanos(since)),
+        }
+    }
+
     /// One append of `bytes`.
     pub fn appended(&self, bytes: u64) {
         self.appends.fetch_add(1, Relaxed);
         self.append_bytes.fetch_add(bytes, Relaxed);
+    }
+
+    /// Metadata changed, and one partition was looked at for it.
+    pub fn looked_at_partition(&self) {
+        self.metadata_partitions_looked_at.fetch_add(1, Relaxed);
     }
 
     /// A connection came.
@@ -114,5 +159,17 @@ impl ShardCounters {
     pub fn round(&self, logs: u64) {
         self.sync_rounds.fetch_add(1, Relaxed);
         self.sync_round_logs.fetch_add(logs, Relaxed);
+    }
+
+    /// A partition is led here, and was led here as `before` says. The in-sync set that a new leader begins with is part of
+    /// its election. What came and went between two images that this core installed is not seen.
+    pub fn led(&self, before: Option<&Led>, now: &Led) {
+        let elected = before.is_none_or(|before| before.epoch != now.epoch);
+        self.leader_elections.fetch_add(u64::from(elected), Relaxed);
+        let Some(before) = before else { return };
+        let misses = |set: &[NodeId], of: &[NodeId]| of.iter().any(|node| !set.contains(node));
+        let (shrunk, expanded) = (misses(&now.isr, &before.isr), misses(&before.isr, &now.isr));
+        self.isr_shrinks.fetch_add(u64::from(shrunk), Relaxed);
+        self.isr_expands.fetch_add(u64::from(expanded), Relaxed);
     }
 }

@@ -86,7 +86,10 @@ impl Partition {
             fetch_offset: offsets.log_end,
             last_fetched_epoch: log.last_record_epoch().map_or(-1, |epoch| epoch.0),
             log_start: offsets.log_start,
-            synced: log.ready(),
+            synced: match self.shared.faults.report_unsynced {
+                true => offsets.log_end,
+                false => log.ready(),
+            },
         })
     }
 
@@ -164,6 +167,9 @@ impl Shard {
             drop(log);
             partition.unsettled.set(true);
             self.rounds.mark_dirty(partition);
+            if partition.shared.faults.report_unsynced {
+                self.synced_progress.tell(partition.id);
+            }
         }
         partition.follows.set(Some(Follows {
             leader_high_watermark,
@@ -225,19 +231,37 @@ impl Shard {
     fn given_up_to_leader(&self, partition: &Partition, to: Offset) {
         let committed = partition.high_watermark();
         if to < committed {
-            let records = committed - to;
-            let given_up = &self.counters.acknowledged_records_given_up;
-            given_up.fetch_add(u64::try_from(records).unwrap_or(0), Relaxed);
+            let log_end = partition.log().map_or(committed, |log| log.offsets().log_end);
+            let count = |from: Offset, to: Offset| u64::try_from(to - from).unwrap_or(0);
+            let certain = &self.counters.acknowledged_records_given_up;
+            certain.fetch_add(count(to, committed), Relaxed);
+            let rest = &self.counters.unsettled_records_given_up;
+            rest.fetch_add(count(committed, log_end), Relaxed);
             tracing::error!(
-                topic = %partition.topic, partition = partition.id.partition, from = %to, to = %committed,
-                "acknowledged records are given up: the leader, elected uncleanly, misses them"
+                topic = %partition.topic, partition = partition.id.partition, from = %to, to = %committed, at_most = %log_end,
+                "acknowledged records are given up: the leader, elected uncleanly, misses them; this replica knows that those \
+                 below `to` were acknowledged, those below `at_most` may have been"
             );
         }
     }
 
     /// Makes a partition what the image says it is, and tells the sessions if they have to look again.
     pub(super) fn apply_state(self: &Rc<Self>, partition: &Rc<Partition>, state: &PartitionImage) {
-        let changed = partition.apply_state(self.options.node_id, state);
+        let me = self.options.node_id;
+        let before = partition.led();
+        let changed = if state.leader == Some(me) && self.own_epoch(&self.image()).is_none() {
+            // It is meant for another process of this node id: the one before this, or one that took its place.
+            let nobody = PartitionImage {
+                leader: None,
+                ..state.clone()
+            };
+            partition.apply_state(me, &nobody)
+        } else {
+            partition.apply_state(me, state)
+        };
+        if let Some(now) = partition.led() {
+            self.counters.led(before.as_ref(), &now);
+        }
         if changed {
             self.follow_changed.tell(partition.id);
         }

@@ -122,15 +122,20 @@ impl Shard {
             Err(error) => {
                 tracing::info!(topic = %partition.topic, partition = partition.id.partition, %error.message, "in-sync set");
                 let (partition, epoch) = (partition.clone(), change.partition_epoch);
-                if partition.isr_retried.get() {
-                    rt::spawn(async move {
-                        rt::sleep(LATE).await;
-                        partition.withdraw_proposal(epoch);
-                    })
-                    .detach();
-                } else {
+                let late = partition.isr_retried.get();
+                if !late {
                     partition.withdraw_proposal(epoch);
                 }
+                rt::spawn(async move {
+                    if late {
+                        rt::sleep(LATE).await;
+                        partition.withdraw_proposal(epoch);
+                    }
+                    // Others may have come meanwhile, and say nothing more if nothing is appended.
+                    rt::sleep(AGAIN).await;
+                    partition.shared.isr_wanted.tell(partition.id);
+                })
+                .detach();
                 true
             }
         }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use protocol::ids::{LeaderEpoch, NodeId, Offset};
 
+use super::counters::Led;
 use super::error::PartitionError;
 use super::partitions::Partition;
 use crate::log::{ReadJob, ReadPlan};
@@ -118,6 +119,15 @@ impl Partition {
             .as_mut()
             .and_then(|leader| leader.follower_synced(node, broker_epoch, synced, at));
         self.follower_moved(node, moved);
+    }
+
+    /// How this broker leads it, if it does.
+    pub(super) fn led(&self) -> Option<Led> {
+        let leader = self.leader.borrow();
+        leader.as_ref().map(|leader| Led {
+            epoch: leader.epoch(),
+            isr: leader.isr().to_vec(),
+        })
     }
 
     /// Whether this broker leads and has `node` in its in-sync set.

@@ -87,13 +87,14 @@ impl Shard {
         }
     }
 
-    fn elected_uncleanly(&self, elected: &UncleanLeader) {
+    /// Says so, and counts it, once per election: where the quorum's answer arrives.
+    pub fn elected_uncleanly(&self, elected: &UncleanLeader) {
         self.counters.unclean_leader_elections.fetch_add(1, Relaxed);
         tracing::warn!(
             topic = %elected.topic, partition = elected.partition, leader = %elected.leader, epoch = elected.last_epoch,
             log_end = elected.log_end, missing = ?elected.missing,
             "a replica leads that may miss acknowledged records: what the missing brokers have from its log end on is given up \
-             (unclean.leader.election.enable)"
+             (unclean.leader.election.enable, or ElectLeaders)"
         );
     }
 }

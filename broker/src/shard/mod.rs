@@ -345,6 +345,14 @@ impl Shard {
         config
     }
 
+    /// The epoch of this process as a broker; none before the image has its registration, and after another process of the
+    /// same node id took its place.
+    pub(super) fn own_epoch(&self, image: &MetadataImage) -> Option<i64> {
+        let own = image.broker(self.options.node_id);
+        own.filter(|own| own.incarnation_id == self.options.incarnation_id)
+            .map(|own| own.epoch)
+    }
+
     /// The value in force on this broker of a property that may change while running.
     pub fn broker_value(&self, name: &'static str) -> String {
         topic_config::broker_value(&self.options.given, &self.image(), self.options.node_id, name)

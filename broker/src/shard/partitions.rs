@@ -38,6 +38,11 @@ pub struct Shared {
     pub(super) damaged: News,
     /// Partitions that nobody leads any more.
     pub(super) leaderless: News,
+    /// Partitions of the brokers' own topics that are led here since, under another epoch, or no longer: their coordinators
+    /// come and go.
+    pub(super) coordinated: News,
+    /// How many partitions are led here.
+    pub(super) led: Cell<u64>,
     /// Deliberate faults, tests only.
     pub(super) faults: Faults,
 }
@@ -50,6 +55,8 @@ pub struct Faults {
     pub skip_epoch_check: bool,
     /// A follower of a new leader cuts its log at its high watermark instead of where histories part.
     pub truncate_by_high_watermark: bool,
+    /// A follower says that what it has fetched is synced.
+    pub report_unsynced: bool,
 }
 
 /// One partition that this core owns. Shared by `Rc` so that work in flight outlives a deletion.
@@ -223,6 +230,7 @@ impl Partition {
                     (current.commit(leadership, at), changed)
                 }
                 None => {
+                    self.shared.led.set(self.shared.led.get() + 1);
                     let leader = Leader::new(me, leadership, min_isr, self.high_watermark(), at);
                     (slot.insert(leader).local_progress(self.local_position()), true)
                 }
@@ -231,12 +239,33 @@ impl Partition {
         self.high_watermark_moved(moved);
         if epoch_changed {
             self.append_watchers.tell();
+            self.tell_coordinators();
         }
+        if state.isr.len() < state.replicas.len() {
+            // Who came while a proposal was undecided was not let in, and says nothing more if nothing is appended.
+            self.shared.isr_wanted.tell(self.id);
+        }
+    }
+
+    fn tell_coordinators(&self) {
+        if is_internal(&self.topic) {
+            self.shared.coordinated.tell(self.id);
+        }
+    }
+
+    /// It leads no more; whether it did.
+    fn stop_leading(&self) -> bool {
+        let led = self.leader.take().is_some();
+        if led {
+            self.shared.led.set(self.shared.led.get() - 1);
+            self.tell_coordinators();
+        }
+        led
     }
 
     /// Another broker leads from now on: whoever waits here must ask there.
     fn resign(&self) {
-        if self.leader.take().is_some() {
+        if self.stop_leading() {
             if let Ok(mut log) = self.log_mut() {
                 log.end_epoch();
             }
@@ -301,10 +330,25 @@ impl Partition {
         if self.is_durable(last, acks) {
             return;
         }
+        self.waiters(acks).wait(last, pending, index);
+    }
+
+    /// Nobody waits for the parts of `pending` any more that waited for `last`.
+    pub(super) fn stop_waiting(&self, last: Offset, acks: Acks, pending: &Rc<Pending>) {
+        self.waiters(acks).forget(last, pending);
+    }
+
+    fn waiters(&self, acks: Acks) -> &AckQueue {
         match acks {
-            Acks::None | Acks::Leader => self.synced_waiters.wait(last, pending, index),
-            Acks::All => self.committed_waiters.wait(last, pending, index),
+            Acks::None | Acks::Leader => &self.synced_waiters,
+            Acks::All => &self.committed_waiters,
         }
+    }
+
+    /// How many parts of produce requests wait for this partition.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.synced_waiters.len() + self.committed_waiters.len()
     }
 
     /// Whether `last` is as durable as `acks` asks.
@@ -320,12 +364,14 @@ impl Partition {
         self.offline.set(true);
         self.settled.notify_all();
         self.append_watchers.tell();
+        self.tell_coordinators();
         self.fail_waiters(&PartitionError::Storage);
     }
 
     /// Its topic was deleted: gives the log up, once.
     pub(super) fn give_up(&self) -> Option<Log> {
         self.follows.set(None);
+        self.stop_leading();
         self.fail_waiters(&PartitionError::Unknown);
         self.append_watchers.tell();
         let log = self.log.take();

@@ -130,6 +130,13 @@ impl Shard {
     }
 }
 
+impl Drop for Appended {
+    /// Answered in time or late, or its client has left: nothing of it stays behind.
+    fn drop(&mut self) {
+        self.stop_waiting();
+    }
+}
+
 impl Appended {
     /// Waits until every part is as durable as asked, has failed, or the producer's time is up.
     pub async fn settle(mut self) -> Vec<PartOutcome> {
@@ -147,11 +154,24 @@ impl Appended {
                 promise(target, placed);
             }
         }
-        self.outcomes
+        std::mem::take(&mut self.outcomes)
+    }
+
+    /// Takes what still waits off the partitions.
+    fn stop_waiting(&self) {
+        if self.pending.is_settled() {
+            return;
+        }
+        for (outcome, target) in self.outcomes.iter().zip(&self.targets) {
+            if let (Ok(placed), Some(target)) = (outcome, target) {
+                target.stop_waiting(placed.last_offset, self.acks, &self.pending);
+            }
+        }
     }
 
     /// Marks the parts that did not get where they should in time.
     fn fail_unsettled(&mut self) {
+        self.stop_waiting();
         for (outcome, target) in self.outcomes.iter_mut().zip(&self.targets) {
             if let (Ok(placed), Some(target)) = (&outcome, target)
                 && !target.is_durable(placed.last_offset, self.acks)

@@ -144,11 +144,11 @@ impl Shard {
                 let job = partition
                     .log()?
                     .offset_for_timestamp(time, offsets.high_watermark);
-                search(job).await
+                search(&partition, job).await
             }
             Wanted::MaxTimestamp => {
                 let job = partition.log()?.max_timestamp(offsets.high_watermark);
-                search(job).await
+                search(&partition, job).await
             }
         }
     }
@@ -166,9 +166,9 @@ impl Shard {
 }
 
 /// Runs a search that the log planned; without one no record matches.
-async fn search(job: Option<SearchJob>) -> OffsetReply {
+async fn search(partition: &Partition, job: Option<SearchJob>) -> OffsetReply {
     let found = match job {
-        Some(job) => job.run().await?,
+        Some(job) => partition.noticed(job.run().await)?,
         None => None,
     };
     Ok(found.map_or(NOTHING, |found| OffsetFound {

@@ -92,30 +92,33 @@ impl Shard {
     pub(super) async fn install(self: &Rc<Self>, image: Arc<MetadataImage>) {
         let old = self.image();
         let diff = image.diff(&old);
+        let changed = TopicChange::all_of(&diff);
         let deleted = diff.topics_deleted.iter().map(|topic| self.delete_topic(topic));
         iter(deleted)
             .buffer_unordered(OPEN_AT_ONCE)
             .collect::<Vec<()>>()
             .await;
-        for (_, topic) in &diff.topics_changed {
-            self.delete_moved(topic).await;
+        for change in &changed {
+            self.delete_moved(change).await;
         }
-        self.forget_configs(&diff);
         self.note_broker_epochs(&image, &diff);
-        let opened = self.open_missing(&image, &diff).await;
+        let opened = self.open_missing(&image, &diff, &changed).await;
         *self.image.borrow_mut() = image.clone();
+        // With the image, and not before: who asked meanwhile was told, and made us remember, what held until now.
+        self.forget_configs(&diff);
         for partition in opened {
             self.show(partition, &image);
         }
-        for (before, topic) in &diff.topics_changed {
-            self.refresh_topic(topic, Some(before));
+        for change in &changed {
+            match change.reconfigured {
+                true => self.refresh(&change.topic, every_partition(&change.topic)),
+                false => self.refresh(&change.topic, change.partitions.iter().copied()),
+            }
         }
-        if !diff.broker_configs.is_empty() {
-            self.configs.borrow_mut().clear();
-            image
-                .topics
-                .values()
-                .for_each(|topic| self.refresh_topic(topic, None));
+        if all_configs(&diff) {
+            for topic in image.topics.values() {
+                self.refresh(topic, every_partition(topic));
+            }
         }
         let own = image.broker(self.options.node_id);
         if own.is_some_and(|own| own.incarnation_id == self.options.incarnation_id) {
@@ -148,33 +151,56 @@ impl Shard {
 
     fn forget_configs(&self, diff: &ImageDiff) {
         let mut configs = self.configs.borrow_mut();
+        if all_configs(diff) {
+            return configs.clear();
+        }
         let changed = diff.topics_changed.iter().map(|(_, topic)| topic);
         for topic in changed.chain(&diff.topics_deleted).chain(&diff.topics_created) {
             configs.remove(&topic.id);
         }
     }
 
-    /// Opens every partition of created and grown topics that this core is to hold and does not hold yet.
-    async fn open_missing(self: &Rc<Self>, image: &MetadataImage, diff: &ImageDiff) -> Vec<Rc<Partition>> {
-        let touched = diff
-            .topics_created
-            .iter()
-            .chain(diff.topics_changed.iter().map(|(_, topic)| topic));
-        let given = &self.options.given;
-        let missing = touched.flat_map(|topic| {
-            let config = TopicConfig::effective(given, image, self.options.node_id, topic.id);
-            self.missing_of(topic, &Rc::new(config))
-        });
-        self.open_all(missing.collect()).await
+    /// Opens every partition of new topics, and every new or moved one of others, that this core is to hold and does not
+    /// hold yet.
+    async fn open_missing(
+        self: &Rc<Self>,
+        image: &MetadataImage,
+        diff: &ImageDiff,
+        changed: &[TopicChange],
+    ) -> Vec<Rc<Partition>> {
+        let config = |topic: &TopicImage| {
+            let given = &self.options.given;
+            Rc::new(TopicConfig::effective(
+                given,
+                image,
+                self.options.node_id,
+                topic.id,
+            ))
+        };
+        let mut missing = Vec::new();
+        for topic in &diff.topics_created {
+            missing.extend(self.missing_of(topic, every_partition(topic), &config(topic)));
+        }
+        for change in changed {
+            let numbers = change.partitions.iter().copied();
+            missing.extend(self.missing_of(&change.topic, numbers, &config(&change.topic)));
+        }
+        self.open_all(missing).await
     }
 
-    /// What this core is to hold of a topic and does not hold.
-    fn missing_of(&self, topic: &Arc<TopicImage>, config: &Rc<TopicConfig>) -> Vec<Missing> {
-        let of_topic = topic.partitions.iter().enumerate();
-        let missing = of_topic.filter_map(|(number, partition)| {
+    /// What this core is to hold of some partitions of a topic and does not hold.
+    fn missing_of(
+        &self,
+        topic: &Arc<TopicImage>,
+        numbers: impl Iterator<Item = i32>,
+        config: &Rc<TopicConfig>,
+    ) -> Vec<Missing> {
+        let missing = numbers.filter_map(|number| {
+            self.counters.looked_at_partition();
+            let partition = topic.partition(number)?;
             let id = TopicPartition {
                 topic_id: topic.id,
-                partition: number as i32,
+                partition: number,
             };
             let wanted = partition.replicas.contains(&self.options.node_id) && self.owner(&id) == self.id;
             (wanted && self.partition(&id).is_none()).then(|| Missing {
@@ -263,7 +289,7 @@ impl Shard {
 
     /// Opens and shows what this core still lacks of a topic.
     async fn open_rest(self: &Rc<Self>, topic: &Arc<TopicImage>, image: &MetadataImage) {
-        let missing = self.missing_of(topic, &self.topic_config(topic.id));
+        let missing = self.missing_of(topic, every_partition(topic), &self.topic_config(topic.id));
         for partition in self.open_all(missing).await {
             self.show(partition, image);
         }
@@ -297,20 +323,15 @@ impl Shard {
         self.partitions.borrow_mut().insert(partition.id, partition);
     }
 
-    /// Applies configs and leadership to the partitions of a topic that this core holds: to those that are not as `before`.
-    fn refresh_topic(self: &Rc<Self>, topic: &TopicImage, before: Option<&TopicImage>) {
-        let before = before.filter(|before| before.configs == topic.configs);
-        let mut states_before = before.map(|before| before.partitions.iter());
-        for (number, state) in topic.partitions.iter().enumerate() {
-            let state_before = states_before.as_mut().and_then(Iterator::next);
-            if state_before == Some(state) {
-                continue;
-            }
+    /// Applies configs and leadership to those of some partitions of a topic that this core holds.
+    fn refresh(self: &Rc<Self>, topic: &TopicImage, numbers: impl Iterator<Item = i32>) {
+        for number in numbers {
+            self.counters.looked_at_partition();
             let id = TopicPartition {
                 topic_id: topic.id,
-                partition: number as i32,
+                partition: number,
             };
-            if let Some(partition) = self.partition(&id) {
+            if let (Some(partition), Some(state)) = (self.partition(&id), topic.partition(number)) {
                 partition.apply_config(self.topic_config(topic.id));
                 self.apply_state(&partition, state);
             }
@@ -319,16 +340,18 @@ impl Shard {
 
     /// Stops serving a deleted topic and takes its directories out of the way; the files go later, in the background.
     async fn delete_topic(self: &Rc<Self>, topic: &TopicImage) {
-        for number in 0..topic.partitions.len() {
-            self.delete_replica(topic, number as i32).await;
+        for number in every_partition(topic) {
+            self.delete_replica(topic, number).await;
         }
     }
 
     /// Deletes the replicas of a changed topic that this broker is no longer to hold.
-    async fn delete_moved(self: &Rc<Self>, topic: &TopicImage) {
-        for (number, state) in topic.partitions.iter().enumerate() {
-            if !state.replicas.contains(&self.options.node_id) {
-                self.delete_replica(topic, number as i32).await;
+    async fn delete_moved(self: &Rc<Self>, change: &TopicChange) {
+        for number in &change.partitions {
+            self.counters.looked_at_partition();
+            let state = change.topic.partition(*number);
+            if state.is_some_and(|state| !state.replicas.contains(&self.options.node_id)) {
+                self.delete_replica(&change.topic, *number).await;
             }
         }
     }
@@ -396,14 +419,40 @@ impl Shard {
     }
 
     fn count_partitions(&self) {
-        let partitions = self.partitions.borrow();
-        let leaders = partitions
-            .values()
-            .filter(|partition| partition.leader_epoch().is_some())
-            .count();
-        self.counters.partitions.store(partitions.len() as u64, Relaxed);
-        self.counters.leaders.store(leaders as u64, Relaxed);
+        let partitions = self.partitions.borrow().len();
+        self.counters.partitions.store(partitions as u64, Relaxed);
+        self.counters.leaders.store(self.shared.led.get(), Relaxed);
     }
+}
+
+/// Whether topics may have other properties that did not change themselves.
+fn all_configs(diff: &ImageDiff) -> bool {
+    diff.static_configs || !diff.broker_configs.is_empty()
+}
+
+/// A topic that is not what it was.
+struct TopicChange {
+    topic: Arc<TopicImage>,
+    /// Which of its partitions are not what they were, or are new.
+    partitions: Vec<i32>,
+    /// Its properties changed: that is about all of its partitions.
+    reconfigured: bool,
+}
+
+impl TopicChange {
+    fn all_of(diff: &ImageDiff) -> Vec<TopicChange> {
+        let changed = diff.topics_changed.iter();
+        let changes = changed.map(|(before, topic)| TopicChange {
+            topic: topic.clone(),
+            partitions: topic.changed_partitions(before),
+            reconfigured: topic.configs != before.configs,
+        });
+        changes.collect()
+    }
+}
+
+fn every_partition(topic: &TopicImage) -> std::ops::Range<i32> {
+    0..topic.partitions.len() as i32
 }
 
 /// Runs what nobody waits for; a failure is said once.

@@ -78,7 +78,9 @@ impl Shard {
 
     async fn round(self: &Rc<Self>, taken: Vec<Rc<Partition>>) {
         self.counters.round(taken.len() as u64);
+        self.counters.waits_for_disk(Some(rt::now()));
         join_all(taken.into_iter().map(|partition| self.sync_one(partition))).await;
+        self.counters.waits_for_disk(None);
     }
 
     /// One log's part of a round. The log is not borrowed while its bytes are on the way.
@@ -86,6 +88,8 @@ impl Shard {
         let job = partition.log_mut().ok().and_then(|mut log| log.begin_round());
         let Some(job) = job else { return };
         let done = job.run().await;
+        // A slow disk that goes on is no stalled one.
+        self.counters.waits_for_disk(Some(rt::now()));
         // A log that was deleted meanwhile has nobody left to tell.
         let Ok(finished) = partition.log_mut().map(|mut log| log.finish_round(done)) else {
             return;

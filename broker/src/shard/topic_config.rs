@@ -1,12 +1,14 @@
 //! The effective properties of one topic, parsed once per change and shared by everything on a core that asks.
 //!
 //! Owns which level wins (topic, this broker, every broker, the file, the default: Kafka's order) and the parsed struct.
+//! Where there is one value for all brokers, no broker has one of its own, and the file is the quorum leader's
+//! (`metadata/statics.rs`).
 //! Leaves the list of properties, their kinds and defaults to `protocol::properties`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use protocol::properties::{self, ThrottledReplicas, TopicProperty};
+use protocol::properties::{self, Scope, ThrottledReplicas, TopicProperty};
 use protocol::record::compression::Compression;
 use protocol::{NodeId, TopicId};
 
@@ -130,7 +132,20 @@ impl Levels<'_> {
 
     /// Every level above the default that has a value for a broker property, the winner first.
     pub fn of_broker(&self, name: &'static str) -> Vec<Leveled> {
+        let property = properties::broker_property(name);
         let mut levels = Vec::new();
+        if let Some(property) = property.filter(|property| property.scope == Scope::OneForAll)
+            && let Some(published) = self.image.static_configs.get(name)
+        {
+            let cluster = self.image.broker_configs.get(&None);
+            if let Some(value) = cluster.and_then(|configs| configs.get(name)) {
+                levels.push(leveled(name, value.clone(), Source::DynamicDefault));
+            }
+            if property.default != Some(published) {
+                levels.push(leveled(name, published.clone(), Source::StaticBroker));
+            }
+            return levels;
+        }
         for (level, source) in [
             (Some(self.node), Source::DynamicBroker),
             (None, Source::DynamicDefault),
@@ -292,13 +307,12 @@ fn log_config(levels: &Levels<'_>, flush: FlushPolicy) -> LogConfig {
 mod tests {
     use super::*;
 
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let owned = |(name, value): &(&str, &str)| (name.to_string(), value.to_string());
+        pairs.iter().map(owned).collect()
+    }
+
     fn effective(given: &[(&str, &str)], topic: &[(&str, &str)]) -> Vec<(String, Source)> {
-        let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-            pairs
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect()
-        };
         let (given, topic) = (map(given), map(topic));
         let image = MetadataImage::default();
         let levels = Levels {
@@ -332,5 +346,34 @@ mod tests {
             effective(&[("log.retention.hours", "-1")], &[]),
             vec![("-1".into(), Source::StaticBroker)]
         );
+    }
+
+    /// Else this broker would acknowledge by a number that the quorum does not elect by.
+    #[test]
+    fn where_there_is_one_value_for_all_this_brokers_own_is_not_looked_at() {
+        let given = Arc::new(map(&[("min.insync.replicas", "1"), ("flush.policy", "async")]));
+        let mut image = MetadataImage::default();
+        let read = |image: &MetadataImage| {
+            let config = TopicConfig::effective(&given, image, NodeId(1), TopicId([1; 16]));
+            (config.min_insync_replicas, config.log.flush)
+        };
+        assert_eq!(
+            read(&image),
+            (1, FlushPolicy::Async),
+            "no leader has said anything"
+        );
+        let published = [("min.insync.replicas", "2"), ("flush.policy", "sync")];
+        image.static_configs = Arc::new(map(&published));
+        assert_eq!(read(&image), (2, FlushPolicy::Sync));
+        let own = map(&[("min.insync.replicas", "1"), ("flush.policy", "async")]);
+        image.broker_configs.insert(Some(NodeId(1)), Arc::new(own));
+        assert_eq!(
+            read(&image),
+            (2, FlushPolicy::Sync),
+            "written by an earlier version"
+        );
+        let cluster = map(&[("min.insync.replicas", "3"), ("flush.policy", "async")]);
+        image.broker_configs.insert(None, Arc::new(cluster));
+        assert_eq!(read(&image), (3, FlushPolicy::Async));
     }
 }

@@ -66,7 +66,7 @@ struct AckWaiter {
     pending: Rc<Pending>,
 }
 
-/// Waiters for one kind of progress of one partition, in offset order because appends are.
+/// Waiters for one kind of progress of one partition, in offset order.
 #[derive(Default)]
 pub struct AckQueue {
     waiters: RefCell<VecDeque<AckWaiter>>,
@@ -76,11 +76,30 @@ impl AckQueue {
     /// Adds partition `index` of `pending`, to be settled when the position passes `last`.
     pub fn wait(&self, last: Offset, pending: &Rc<Pending>, index: usize) {
         pending.add();
-        self.waiters.borrow_mut().push_back(AckWaiter {
+        let waiter = AckWaiter {
             last,
             index,
             pending: pending.clone(),
-        });
+        };
+        let mut waiters = self.waiters.borrow_mut();
+        // Appends come in order. A batch that was sent again ends where it did the first time, which may be before the end
+        // of the queue: at the end it would wait for records that are not its own.
+        let place = waiters.partition_point(|other| other.last <= last);
+        waiters.insert(place, waiter);
+    }
+
+    /// Takes the parts of `pending` that wait for `last` off again: nobody hears of them any more. A producer that tries
+    /// again and again while nothing moves would else leave one behind with every try.
+    pub fn forget(&self, last: Offset, pending: &Rc<Pending>) {
+        let mut waiters = self.waiters.borrow_mut();
+        let mut at = waiters.partition_point(|other| other.last < last);
+        while waiters.get(at).is_some_and(|waiter| waiter.last == last) {
+            if Rc::ptr_eq(&waiters[at].pending, pending) {
+                waiters.remove(at);
+            } else {
+                at += 1;
+            }
+        }
     }
 
     /// Settles every waiter whose last offset is below `position`.
@@ -238,6 +257,40 @@ mod tests {
         second.fail(&PartitionError::Storage);
         assert!(pending.is_settled());
         assert_eq!(pending.take_failures(), vec![(1, PartitionError::Storage)]);
+    }
+
+    #[test]
+    fn a_batch_that_was_sent_again_waits_for_its_own_offset() {
+        let queue = AckQueue::default();
+        let (first, _a) = Pending::new();
+        let (second, _b) = Pending::new();
+        let (again, _c) = Pending::new();
+        queue.wait(Offset(4), &first, 0);
+        queue.wait(Offset(9), &second, 0);
+        queue.wait(Offset(4), &again, 0);
+        queue.reached(Offset(5));
+        assert!(first.is_settled() && again.is_settled());
+        assert!(!second.is_settled());
+        queue.reached(Offset(10));
+        assert!(second.is_settled() && queue.is_empty());
+    }
+
+    #[test]
+    fn who_gave_up_is_forgotten_and_nobody_else() {
+        let queue = AckQueue::default();
+        let (stays, _a) = Pending::new();
+        queue.wait(Offset(4), &stays, 0);
+        for _ in 0..3 {
+            let (gone, _b) = Pending::new();
+            queue.wait(Offset(4), &gone, 0);
+            queue.wait(Offset(9), &gone, 1);
+            queue.forget(Offset(4), &gone);
+            assert_eq!(queue.len(), 2, "the other part waits for another offset");
+            queue.forget(Offset(9), &gone);
+            assert_eq!(queue.len(), 1);
+        }
+        queue.reached(Offset(5));
+        assert!(stays.is_settled());
     }
 
     #[test]

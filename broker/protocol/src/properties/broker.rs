@@ -5,7 +5,7 @@ use super::Effect::{Accepted, NotYet, Served};
 use super::Kind::{Boolean, Class, Double, Int, List, Long, Password, Short, String};
 use super::Property;
 use super::Range::{Any, AtLeast, Between, CountsByAddress, NotEmpty, OneOf};
-use super::Scope::{ClusterWide, PerBroker, ReadOnly};
+use super::Scope::{ClusterWide, OneForAll, PerBroker, ReadOnly};
 
 /// Kafka's properties, by name.
 #[rustfmt::skip]
@@ -192,7 +192,7 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "metrics.num.samples", kind: Int, default: Some("2"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "metrics.recording.level", kind: String, default: Some("INFO"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "metrics.sample.window.ms", kind: Long, default: Some("30000"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
-    Property { name: "min.insync.replicas", kind: Int, default: Some("1"), range: AtLeast(1), scope: ClusterWide, effect: Served, doc: "In-sync replicas that acks=all needs." },
+    Property { name: "min.insync.replicas", kind: Int, default: Some("1"), range: AtLeast(1), scope: OneForAll, effect: Served, doc: "In-sync replicas that acks=all needs." },
     Property { name: "node.id", kind: Int, default: None, range: AtLeast(0), scope: ReadOnly, effect: Served, doc: "This broker's id in the cluster; kept in meta.properties and never changed." },
     Property { name: "num.io.threads", kind: Int, default: Some("8"), range: AtLeast(1), scope: ClusterWide, effect: Accepted, doc: "Kafka's thread count; here each core runs one shard (`shards`)." },
     Property { name: "num.network.threads", kind: Int, default: Some("3"), range: AtLeast(1), scope: ClusterWide, effect: Accepted, doc: "Kafka's thread count; here each core runs one shard (`shards`)." },
@@ -363,7 +363,7 @@ pub(super) const KAFKA: &[Property] = &[
     Property { name: "transaction.state.log.segment.bytes", kind: Int, default: Some("104857600"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "transaction.two.phase.commit.enable", kind: Boolean, default: Some("false"), range: Any, scope: ReadOnly, effect: NotYet, doc: "" },
     Property { name: "transactional.id.expiration.ms", kind: Int, default: Some("604800000"), range: AtLeast(1), scope: ReadOnly, effect: NotYet, doc: "" },
-    Property { name: "unclean.leader.election.enable", kind: Boolean, default: Some("false"), range: Any, scope: ClusterWide, effect: Served, doc: "Whether a replica that is not in sync may lead, losing records; with one replica it never comes up." },
+    Property { name: "unclean.leader.election.enable", kind: Boolean, default: Some("false"), range: Any, scope: OneForAll, effect: Served, doc: "Whether a replica that is not in sync may lead, losing records; with one replica it never comes up." },
 ];
 
 /// Properties that only Millrace has, by name.
@@ -375,7 +375,7 @@ pub(super) const OWN: &[Property] = &[
     Property { name: "cluster.id", kind: String, default: None, range: NotEmpty, scope: ReadOnly, effect: Served, doc: "The cluster this broker belongs to; by default what its data directory says, or a new one for a fresh directory." },
     Property { name: "control.advertised.listener", kind: String, default: None, range: Any, scope: ReadOnly, effect: Served, doc: "host:port at which other brokers reach the control listener; by default as controller.quorum.voters says, else this host." },
     Property { name: "control.listener", kind: String, default: Some("0.0.0.0:9646"), range: Any, scope: ReadOnly, effect: Served, doc: "Address at which brokers talk about metadata (gRPC); opened where there are other brokers." },
-    Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: ClusterWide, effect: Served, doc: "When a record is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." },
+    Property { name: "flush.policy", kind: String, default: Some("sync"), range: OneOf(&["sync", "async"]), scope: OneForAll, effect: Served, doc: "When a record is acknowledged: sync (on disk on every in-sync replica) or async (in the page cache, as Kafka does)." },
     Property { name: "http.listener", kind: String, default: Some("0.0.0.0:9645"), range: Any, scope: ReadOnly, effect: Served, doc: "Address of health and metrics (HTTP); opens before everything else." },
     Property { name: "io.engine", kind: String, default: Some("auto"), range: OneOf(&["auto", "uring", "posix"]), scope: ReadOnly, effect: Served, doc: "How files and sockets are driven: uring, posix, or auto (uring where the kernel and the seccomp profile allow it)." },
     Property { name: "log.disk.reserve.bytes", kind: Long, default: Some("67108864"), range: AtLeast(0), scope: ReadOnly, effect: Served, doc: "Free space below which producers are refused with a retriable error, so that consumers and deletion can go on." },

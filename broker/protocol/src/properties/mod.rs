@@ -89,6 +89,9 @@ pub enum Scope {
     PerBroker,
     /// Nothing; it holds for all brokers or may be set for one.
     ClusterWide,
+    /// Nothing; it holds for all brokers and may not be set for one: the metadata quorum decides by it, and every leader has
+    /// to act by the same value. What brokers are given at start must be the same too.
+    OneForAll,
 }
 
 /// Whether setting a property does anything in this version.
@@ -171,6 +174,11 @@ pub fn broker_properties() -> impl Iterator<Item = &'static Property> {
 /// All topic properties.
 pub fn topic_properties() -> impl Iterator<Item = &'static TopicProperty> {
     topic::TOPIC.iter()
+}
+
+/// Broker properties with one value for the whole cluster.
+pub fn one_for_all() -> impl Iterator<Item = &'static Property> {
+    broker_properties().filter(|property| property.scope == Scope::OneForAll)
 }
 
 /// The broker property of this name.

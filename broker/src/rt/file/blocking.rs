@@ -25,7 +25,7 @@ impl BlockingFile {
     pub fn read_at(&self, buffer: &mut [u8], pos: u64) -> io::Result<usize> {
         match (&self.file, &self.track) {
             (Some(file), _) => file.read_at(buffer, pos),
-            (None, Some((recorder, node))) => Ok(recorder.read(*node, buffer, pos)),
+            (None, Some((recorder, node))) => recorder.read(*node, buffer, pos),
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         }
     }

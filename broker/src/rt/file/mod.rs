@@ -14,7 +14,7 @@ mod ring;
 pub use blocking::{BlockingFile, DirLock, Space};
 pub use counters::{Counters, counters};
 
-use super::recorder::{NodeId, Recorder};
+use super::recorder::{Led, NodeId, Recorder};
 use super::{Engine, engine};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -135,6 +135,14 @@ impl Disk {
             recorder.promise(path, end);
         }
     }
+
+    /// Tests: the caller has accepted records as the leader of a partition in an epoch, which at most one broker may. No
+    /// effect on the real disk.
+    pub fn led(&self, led: Led) {
+        if let Some(recorder) = self.recorder() {
+            recorder.led(led);
+        }
+    }
 }
 
 /// An error of the file system with the operation and the path, and the errno it came with.
@@ -155,9 +163,19 @@ fn named(verb: &str, path: &Path, error: &io::Error) -> io::Error {
 /// Whether an open failed because this process or the machine has no file descriptor left (EMFILE, ENFILE): that passes
 /// when others close theirs, and says nothing about the disk.
 pub fn out_of_files(error: &io::Error) -> bool {
+    matches!(errno(error), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// Whether a read failed because the medium does not give back what was written there: EIO, or what drives and file
+/// systems with checksums of their own say instead. Other places of the same file may be well.
+pub fn is_unreadable(error: &io::Error) -> bool {
+    const UNREADABLE: [i32; 4] = [libc::EIO, libc::ENODATA, libc::EBADMSG, libc::EUCLEAN];
+    errno(error).is_some_and(|errno| UNREADABLE.contains(&errno))
+}
+
+fn errno(error: &io::Error) -> Option<i32> {
     let named = error.get_ref().and_then(|inner| inner.downcast_ref::<Named>());
-    let errno = named.map_or(error.raw_os_error(), |named| named.errno);
-    matches!(errno, Some(libc::EMFILE | libc::ENFILE))
+    named.map_or(error.raw_os_error(), |named| named.errno)
 }
 
 /// An open file of one shard. Cheap to clone (`Rc`). Any number of operations may be in flight; the kernel does not
@@ -202,15 +220,25 @@ impl File {
     }
 
     /// One read appended to `buffer`, of a file that exists in memory only.
-    fn read_memory(&self, buffer: &mut Vec<u8>, pos: u64, len: usize) -> usize {
+    fn read_memory(&self, buffer: &mut Vec<u8>, pos: u64, len: usize) -> io::Result<usize> {
         let Some((recorder, node)) = &self.0.track else {
-            return 0;
+            return Ok(0);
         };
         let before = buffer.len();
         buffer.resize(len, 0);
         let got = recorder.read(*node, &mut buffer[before..], pos);
-        buffer.truncate(before + got);
+        buffer.truncate(before + got.as_ref().unwrap_or(&0));
         got
+    }
+
+    /// Whether nothing of this range is lost, of a file that exists in memory only.
+    fn is_readable(&self, pos: u64, len: usize) -> bool {
+        let track = self.0.track.as_ref();
+        track.is_none_or(|(recorder, node)| {
+            recorder
+                .readable(*node, pos, len)
+                .is_ok_and(|readable| readable == len)
+        })
     }
 
     /// Writes the whole buffer at `pos` and gives it back. See [`File::write_slices_at`].
@@ -246,6 +274,7 @@ impl File {
             if let Some((recorder, node)) = &this.0.track {
                 recorder.wrote(*node, pos, &slices);
             }
+            this.heard().await;
             Ok(())
         })
         .await
@@ -266,7 +295,7 @@ impl File {
                     Handle::Pool(file) => file.read(&mut buffer, at, len).await?,
                     Handle::Memory => {
                         super::sim::disk_delay().await;
-                        this.read_memory(&mut buffer, at, len)
+                        this.read_memory(&mut buffer, at, len)?
                     }
                 };
                 if got == 0 {
@@ -298,8 +327,9 @@ impl File {
                 Handle::Memory if super::random_u64().is_multiple_of(4) => return Ok(false),
                 Handle::Memory => {
                     let at = pos + buffer.len() as u64;
-                    self.read_memory(buffer, at, len);
-                    return Ok(true);
+                    let whole = self.is_readable(at, len - buffer.len());
+                    // What cannot be read is in no page cache.
+                    return Ok(whole && self.read_memory(buffer, at, len).is_ok());
                 }
             };
             match raw::read_nowait(fd, buffer, pos + buffer.len() as u64, len) {
@@ -339,9 +369,17 @@ impl File {
                 }
                 recorder.sync_end(*node, mark);
             }
+            this.heard().await;
             Ok(())
         })
         .await
+    }
+
+    /// Nobody hears of the operation at which a simulated disk stopped.
+    async fn heard(&self) {
+        if let Handle::Memory = self.0.handle {
+            super::sim::while_stalled().await;
+        }
     }
 
     /// Closes the file once the last clone is gone; this clone is given up now.

@@ -234,6 +234,11 @@ impl TcpStream {
     /// Sends all slices in order, straight from where they lie. After a dropped or failed call an unknown part was
     /// sent: the connection is of no further use.
     pub async fn write_all(&self, slices: &[Bytes]) -> io::Result<()> {
+        self.write_all_telling(slices, || ()).await
+    }
+
+    /// The same; `sent` is called whenever the kernel has taken some.
+    pub async fn write_all_telling(&self, slices: &[Bytes], sent: impl Fn()) -> io::Result<()> {
         let mut unsent = Unsent::new(slices);
         while !unsent.is_done() {
             engine::yield_if_needed().await;
@@ -242,6 +247,7 @@ impl TcpStream {
                 StreamKind::Posix(stream) => stream.send_some(&mut unsent).await?,
                 StreamKind::Sim(stream) => stream.send_some(&mut unsent).await?,
             }
+            sent();
         }
         Ok(())
     }

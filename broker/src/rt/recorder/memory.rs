@@ -11,6 +11,8 @@ use crate::rt::file::Space;
 
 /// Room on a simulated disk until a test says otherwise.
 const CAPACITY: u64 = 16 << 30;
+/// What the kernel reads at least, and loses with one sector of it.
+pub(super) const PAGE: u64 = 4096;
 
 impl Recorder {
     /// An empty disk. Paths are absolute; `/` exists.
@@ -31,6 +33,7 @@ impl Recorder {
             state.tree.let_some_survive(seed);
         }
         state.tree.forget_what_is_not_durable();
+        (state.until_stop, state.stopped) = (None, false);
         state.locked.clear();
     }
 
@@ -58,13 +61,54 @@ impl Recorder {
         match state.tree.resolve(below) {
             Ok(node) if state.tree.is_dir(node) => Err(io::ErrorKind::IsADirectory.into()),
             Ok(node) => Ok(node),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && create => state.tree.open(below),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && create => {
+                state.operation();
+                state.tree.open(below)
+            }
             Err(error) => Err(error),
         }
     }
 
-    pub(in crate::rt) fn read(&self, node: NodeId, buffer: &mut [u8], pos: u64) -> usize {
-        self.state().tree.read(node, buffer, pos)
+    /// A sector that the disk can write and no longer read: reads of the page that holds `byte` fail with EIO, until
+    /// something is written there or it is cut off.
+    pub fn lose_page(&self, path: &Path, byte: u64) -> io::Result<()> {
+        let node = self.node(path)?;
+        self.state().lost_pages.insert((node, byte / PAGE));
+        Ok(())
+    }
+
+    /// Reads of files whose path contains `part` fail with EIO from now on; `None` ends it.
+    pub fn fail_reads_of(&self, part: Option<&str>) {
+        self.state().fail_reads_of = part.map(str::to_owned);
+    }
+
+    /// How many of `len` bytes at `pos` can be read; EIO where that is none of them.
+    pub(in crate::rt) fn readable(&self, node: NodeId, pos: u64, len: usize) -> io::Result<usize> {
+        let state = self.state();
+        let unreadable = || io::Error::from_raw_os_error(libc::EIO);
+        let fails = |part: &String| state.tree.path_of(node).contains(part);
+        if state.fail_reads_of.as_ref().is_some_and(fails) {
+            return Err(unreadable());
+        }
+        let (first, last) = (
+            pos / PAGE,
+            pos.saturating_add(len as u64).saturating_sub(1) / PAGE,
+        );
+        let mut lost = state.lost_pages.range((node, first)..=(node, last));
+        match lost.next() {
+            None => Ok(len),
+            Some((_, page)) if page * PAGE <= pos => Err(unreadable()),
+            Some((_, page)) => Ok((page * PAGE - pos) as usize),
+        }
+    }
+
+    pub(in crate::rt) fn read(&self, node: NodeId, buffer: &mut [u8], pos: u64) -> io::Result<usize> {
+        let in_file = self.len_of(node).saturating_sub(pos).min(buffer.len() as u64) as usize;
+        if in_file == 0 {
+            return Ok(0);
+        }
+        let readable = self.readable(node, pos, in_file)?;
+        Ok(self.state().tree.read(node, &mut buffer[..readable], pos))
     }
 
     pub(in crate::rt) fn len_of(&self, node: NodeId) -> u64 {
@@ -74,7 +118,10 @@ impl Recorder {
     pub(in crate::rt) fn read_whole(&self, path: &Path) -> io::Result<Vec<u8>> {
         let node = self.open_in_memory(path, false)?;
         let mut content = vec![0; self.len_of(node) as usize];
-        self.read(node, &mut content, 0);
+        let mut filled = 0;
+        while filled < content.len() {
+            filled += self.read(node, &mut content[filled..], filled as u64)?;
+        }
         Ok(content)
     }
 

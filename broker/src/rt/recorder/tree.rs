@@ -56,6 +56,8 @@ pub(super) struct Tree {
     next_change: u64,
     /// Whether contents live here alone.
     in_memory: bool,
+    /// Nothing that is changed from now on outlives a power cut.
+    stopped: bool,
 }
 
 impl Tree {
@@ -67,6 +69,7 @@ impl Tree {
             next_id: 0,
             next_change: 1,
             in_memory: false,
+            stopped: false,
         };
         tree.root = tree.load_node(root, String::new())?;
         Ok(tree)
@@ -80,6 +83,7 @@ impl Tree {
             next_id: 0,
             next_change: 1,
             in_memory: true,
+            stopped: false,
         };
         tree.root = tree.add(Node {
             names: Some(Names::default()),
@@ -125,8 +129,14 @@ impl Tree {
         }
     }
 
+    /// Until the power goes, changes are seen and leave nothing.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
     /// What is durable is all there is from now on; nodes without a name are gone.
     pub(super) fn forget_what_is_not_durable(&mut self) {
+        self.stopped = false;
         for node in self.nodes.values_mut() {
             node.pending.clear();
             node.now.clone_from(&node.durable);
@@ -295,7 +305,7 @@ impl Tree {
     pub(super) fn change(&mut self, id: NodeId, change: Change) {
         let sequence = self.next_change;
         self.next_change += 1;
-        let in_memory = self.in_memory;
+        let (in_memory, stopped) = (self.in_memory, self.stopped);
         let node = self.node_mut(id);
         if in_memory {
             apply_content(&mut node.now, &change);
@@ -303,7 +313,9 @@ impl Tree {
         if let Some(names) = &mut node.names {
             apply_name(&mut names.now, &change);
         }
-        node.pending.push((sequence, change));
+        if !stopped {
+            node.pending.push((sequence, change));
+        }
     }
 
     /// What a sync of the node issued now covers.
@@ -358,12 +370,37 @@ impl Tree {
         Ok(())
     }
 
-    pub(super) fn durable_bytes(&self, path: &Path) -> Option<Vec<u8>> {
+    fn resolve_durable(&self, path: &Path) -> Option<NodeId> {
         let mut at = self.root;
         for name in components(path).ok()? {
             at = *self.node(at).names.as_ref()?.durable.get(&name)?;
         }
-        Some(self.node(at).durable.clone())
+        Some(at)
+    }
+
+    pub(super) fn durable_bytes(&self, path: &Path) -> Option<Vec<u8>> {
+        Some(self.node(self.resolve_durable(path)?).durable.clone())
+    }
+
+    /// Files of a directory by name, with their durable bytes.
+    pub(super) fn durable_files(&self, path: &Path) -> Option<BTreeMap<String, Vec<u8>>> {
+        let names = self.node(self.resolve_durable(path)?).names.as_ref()?;
+        let files = names
+            .durable
+            .iter()
+            .map(|(name, id)| (name, self.node(*id)))
+            .filter(|(_, node)| node.names.is_none());
+        Some(
+            files
+                .map(|(name, node)| (name.clone(), node.durable.clone()))
+                .collect(),
+        )
+    }
+
+    /// Whether the file has bytes that are not durable.
+    pub(super) fn is_unsynced(&self, path: &Path) -> bool {
+        self.resolve(path)
+            .is_ok_and(|id| !self.node(id).pending.is_empty())
     }
 
     /// Lets some unsynced changes reach the disk after all, as a real one may.

@@ -103,8 +103,8 @@ struct ProcessState {
     parked: Vec<TaskId>,
     /// Its disk does not answer.
     stalled: bool,
-    /// Operations of its disk until it stalls.
-    until_stall: Option<u64>,
+    /// How far its wall clock is off, in milliseconds.
+    clock_ms: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -236,7 +236,7 @@ impl World {
             running: Running::Yes,
             parked: Vec::new(),
             stalled: false,
-            until_stall: None,
+            clock_ms: 0,
         };
         self.processes.borrow_mut().insert(id, state);
     }
@@ -464,19 +464,14 @@ impl Process {
             .stalled = stalled;
     }
 
-    /// Its disk carries out so many operations more, then it stalls: with a power cut after it, a crash at that operation.
-    pub fn stall_disk_after(&self, operations: u64) {
+    /// Its wall clock jumps by so many milliseconds, forward or back. The monotonic clock does not, as elsewhere.
+    pub fn jump_clock(&self, ms: i64) {
         let world = world();
         let mut processes = world.processes.borrow_mut();
         processes
             .get_mut(&self.id)
             .expect("known since its start")
-            .until_stall = Some(operations);
-    }
-
-    /// Whether its disk stalls now.
-    pub fn is_disk_stalled(&self) -> bool {
-        world().processes.borrow()[&self.id].stalled
+            .clock_ms += ms;
     }
 
     /// Cuts what this process sends to `other` (one way), until [`Process::heal`].
@@ -490,6 +485,12 @@ impl Process {
     pub fn slow(&self, other: &Process, most: Duration) {
         let world = world();
         world.network.slow(self.ip, other.ip, most);
+    }
+
+    /// A connection from this process to `other` carries at most so many bytes a second; zero ends it.
+    pub fn narrow(&self, other: &Process, bytes_per_s: u64) {
+        let world = world();
+        world.network.narrow(self.ip, other.ip, bytes_per_s);
     }
 
     /// Undoes [`Process::cut`]; what was sent meanwhile arrives now, as TCP would send it again.
@@ -523,7 +524,12 @@ pub(super) fn now_nanos() -> u64 {
 }
 
 pub(super) fn wall_ms() -> i64 {
-    EPOCH_MS + i64::try_from(world().now.get() / 1_000_000).unwrap_or(i64::MAX)
+    let world = world();
+    let processes = world.processes.borrow();
+    let off_ms = processes
+        .get(&world.current.get())
+        .map_or(0, |state| state.clock_ms);
+    EPOCH_MS + off_ms + i64::try_from(world.now.get() / 1_000_000).unwrap_or(i64::MAX)
 }
 
 pub(super) fn random_u64() -> u64 {
@@ -594,33 +600,38 @@ pub(super) fn start_shards(
     Ok(())
 }
 
-/// Runs a blocking call: after a while, in one go, for no other work of this world can run meanwhile.
+/// Runs a blocking call: after a while, in one go, for no other work of this world can run meanwhile. Nobody hears of one
+/// in which the disk stopped.
 pub(super) async fn blocking<T>(call: impl FnOnce() -> T) -> T {
     disk_delay().await;
-    call()
+    let value = call();
+    while_stalled().await;
+    value
 }
 
 /// What an operation of the disk takes.
 pub(super) async fn disk_delay() {
-    count_operation();
     let micros = world().between(DISK_MICROS);
     Sleep::lasting(Duration::from_micros(micros)).await;
+    while_stalled().await;
+}
+
+/// Waits for as long as the disk of the current process does not answer.
+pub(super) async fn while_stalled() {
     while is_stalled() {
         Sleep::lasting(Duration::from_millis(1)).await;
     }
 }
 
-fn count_operation() {
+/// The disk of the current process stopped for good: whatever uses it waits from now on, until the process ends.
+pub(super) fn disk_stopped() {
+    if !active() {
+        return;
+    }
     let world = world();
     let process = world.current.get();
-    let mut processes = world.processes.borrow_mut();
-    let Some(state) = processes.get_mut(&process) else {
-        return;
-    };
-    match &mut state.until_stall {
-        Some(0) => state.stalled = true,
-        Some(left) => *left -= 1,
-        None => {}
+    if let Some(state) = world.processes.borrow_mut().get_mut(&process) {
+        state.stalled = true;
     }
 }
 

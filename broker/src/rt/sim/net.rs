@@ -33,6 +33,8 @@ pub(super) struct Network {
     cuts: RefCell<BTreeSet<(IpAddr, IpAddr)>>,
     /// Links on which writes take longer, by how many microseconds at most: loss, as TCP shows it.
     slow: RefCell<BTreeMap<(IpAddr, IpAddr), u64>>,
+    /// Links over which a connection carries so many bytes a second at most.
+    narrow: RefCell<BTreeMap<(IpAddr, IpAddr), u64>>,
     /// Machines without power.
     dark: RefCell<BTreeSet<IpAddr>>,
     ports: Cell<u16>,
@@ -99,6 +101,15 @@ impl Network {
         };
     }
 
+    /// A connection carries at most so many bytes a second from here to there; zero: as many as there are.
+    pub(super) fn narrow(&self, from: IpAddr, to: IpAddr, bytes_per_s: u64) {
+        let mut narrow = self.narrow.borrow_mut();
+        match bytes_per_s {
+            0 => narrow.remove(&(from, to)),
+            bytes_per_s => narrow.insert((from, to), bytes_per_s),
+        };
+    }
+
     pub(super) fn cut(&self, from: IpAddr, to: IpAddr) {
         self.cuts.borrow_mut().insert((from, to));
     }
@@ -161,8 +172,14 @@ impl Network {
         if let Some(most) = self.slow.borrow().get(&link) {
             latency += world.between((0, *most)) * 1_000;
         }
+        let bytes = match &segment {
+            Segment::Data(bytes) => bytes.len() as u64,
+            Segment::Fin | Segment::Reset => 0,
+        };
+        let rate = self.narrow.borrow().get(&link).copied();
+        let takes = rate.map_or(0, |rate| bytes * 1_000_000_000 / rate);
         let end = &mut ends[side];
-        end.last_arrival = end.last_arrival.max(world.now.get() + latency);
+        end.last_arrival = end.last_arrival.max(world.now.get() + latency) + takes;
         let when = end.last_arrival;
         drop(connections);
         let arrive = move || {

@@ -195,6 +195,83 @@ fn a_power_cut_leaves_what_was_synced() {
     });
 }
 
+/// Replaces a file in one blocking call, on a disk that stops at the operation of that number; whether anybody heard that
+/// it was done, and what is there after the power cut.
+fn replaced(stop_at: u64, survives: Survives) -> (bool, Vec<u8>) {
+    let ((told, there), _) = sim::run(stop_at, async move {
+        let recorder = Arc::new(Recorder::in_memory());
+        let disk = Disk::simulated(recorder.clone());
+        disk.create_dir_all("/data").unwrap();
+        disk.write_atomic("/data/vote", b"old").unwrap();
+        recorder.stop_after(stop_at);
+        let told: Rc<Cell<bool>> = Rc::default();
+        let (tells, writer) = (told.clone(), disk.clone());
+        let process = Process::start("writer", 1, async move {
+            let write = move || writer.write_atomic("/data/vote", b"new, and longer");
+            control::blocking(write).await.unwrap();
+            tells.set(true);
+        });
+        rt::sleep(Duration::from_secs(60)).await;
+        assert_eq!(
+            told.get(),
+            !recorder.is_stopped(),
+            "nobody hears of what did not happen"
+        );
+        process.power_off();
+        recorder.power_cut(survives);
+        assert!(!recorder.is_stopped());
+        (told.get(), disk.read("/data/vote").unwrap())
+    });
+    (told, there)
+}
+
+#[test]
+fn a_disk_stops_in_the_middle_of_a_blocking_call() {
+    // Made, cut, written, synced, renamed; the sync of the directory.
+    const OPERATIONS: u64 = 6;
+    for stop_at in 0..OPERATIONS {
+        assert_eq!(replaced(stop_at, Survives::Synced), (false, b"old".to_vec()));
+    }
+    assert_eq!(
+        replaced(OPERATIONS, Survives::Synced),
+        (true, b"new, and longer".to_vec())
+    );
+    let mut new = 0;
+    for seed in 0..20 {
+        let (told, there) = replaced(OPERATIONS - 1, Survives::Some { seed });
+        assert!(!told);
+        assert!(there == b"old" || there == b"new, and longer", "{there:?}");
+        new += u64::from(there != b"old");
+    }
+    assert!(
+        (1..20).contains(&new),
+        "by seed the name survives or does not: {new}"
+    );
+}
+
+#[test]
+fn a_clock_that_jumps_moves_no_timer() {
+    sim::run(8, async {
+        let jumped: Rc<Cell<i64>> = Rc::default();
+        let tells = jumped.clone();
+        let process = Process::start("off", 1, async move {
+            let (wall_ms, began) = (rt::wall_ms(), rt::now());
+            control::sleep(Duration::from_secs(10)).await;
+            assert!(began.elapsed() < Duration::from_secs(11));
+            tells.set(rt::wall_ms() - wall_ms);
+        });
+        rt::sleep(Duration::from_secs(5)).await;
+        process.jump_clock(-3_600_000);
+        rt::sleep(Duration::from_secs(10)).await;
+        assert!(
+            (-3_590_000..-3_589_000).contains(&jumped.get()),
+            "{}",
+            jumped.get()
+        );
+        assert!(rt::wall_ms() > 1_767_225_600_000, "nobody else's");
+    });
+}
+
 #[test]
 fn equal_seeds_make_equal_runs_and_others_others() {
     let run = |seed| {

@@ -141,34 +141,34 @@ impl Coordinators {
         Some(runner)
     }
 
-    /// A new image is installed: takes up partitions that this core leads now, lets go of the others, and forgets what was
-    /// committed for topics that are gone.
+    /// A new image is installed: takes up partitions that this core leads since, lets go of those it leads no more, and forgets
+    /// what was committed for topics that are gone.
     pub fn image_installed(&self, shard: &Rc<Shard>, diff: &ImageDiff) {
         if self.stopping.get() {
             return;
         }
         let image = shard.image();
-        let led: BTreeMap<i32, Rc<Runner<Groups>>> = match image.topic(OFFSETS_TOPIC) {
-            Some(topic) => (0..topic.partitions.len() as i32)
-                .filter_map(|number| Some((number, self.runner(shard, topic, number)?)))
-                .collect(),
-            None => BTreeMap::new(),
-        };
-        self.runners.borrow_mut().retain(|number, runner| {
-            let stays = led.contains_key(number);
-            if !stays {
+        let topic = image.topic(OFFSETS_TOPIC);
+        for id in shard.shared.coordinated.take() {
+            let runner = topic.and_then(|topic| self.runner(shard, topic, id.partition));
+            let ended = match runner {
+                Some(_) => None,
+                None => self.runners.borrow_mut().remove(&id.partition),
+            };
+            if let Some(runner) = ended {
                 runner.stop(ErrorCode::NotCoordinator);
             }
-            stays
-        });
+        }
         let gone: Vec<Arc<str>> = diff
             .topics_deleted
             .iter()
             .map(|topic| topic.name.clone())
             .collect();
-        if !gone.is_empty() {
-            for runner in led.values() {
-                runner.tell(Request::ForgetTopics(gone.clone()));
+        if let Some(topic) = topic.filter(|_| !gone.is_empty()) {
+            for number in 0..topic.partitions.len() as i32 {
+                if let Some(runner) = self.runner(shard, topic, number) {
+                    runner.tell(Request::ForgetTopics(gone.clone()));
+                }
             }
         }
     }

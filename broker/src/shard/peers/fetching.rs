@@ -220,13 +220,12 @@ impl Session {
 
     /// Takes what the leader sends.
     async fn hear(&self, stream: &TcpStream, pulse: &Pulse) -> Ended {
-        let mut frames = Frames::new(stream.clone(), LARGEST_FROM_LEADER);
+        let mut frames = Frames::new(stream.clone(), LARGEST_FROM_LEADER, pulse);
         loop {
             let frame = match frames.next().await {
                 Ok(frame) => frame,
                 Err(ended) => return ended,
             };
-            pulse.heard();
             let bytes = &self.shard.counters.replication_in_bytes;
             bytes.fetch_add(frame.len() as u64, Relaxed);
             match FromLeader::decode(frame) {

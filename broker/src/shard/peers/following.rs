@@ -78,8 +78,10 @@ struct Leader {
     own_epoch: i64,
 }
 
-fn leader_in(image: &MetadataImage, me: NodeId, node: NodeId) -> Option<Leader> {
-    let own_epoch = image.broker(me)?.epoch;
+/// None also while the image does not name this process as this broker: what another one of the same node id has synced,
+/// before it or beside it, is not what is on this disk.
+fn leader_in(shard: &Shard, image: &MetadataImage, node: NodeId) -> Option<Leader> {
+    let own_epoch = shard.own_epoch(image)?;
     let broker = image.broker(node)?;
     let address = broker.replication.as_ref()?;
     (broker.shards > 0).then(|| Leader {
@@ -99,10 +101,9 @@ impl Sessions {
             return;
         }
         self.seen = image.offset;
-        let me = self.shard.options.node_id;
         let mut again = std::mem::take(&mut self.homeless);
         for (node, known) in &mut self.leaders {
-            let now = leader_in(&image, me, *node);
+            let now = leader_in(&self.shard, &image, *node);
             if now == *known {
                 continue;
             }
@@ -164,9 +165,11 @@ impl Sessions {
     }
 
     fn leader(&mut self, node: NodeId) -> Option<&Leader> {
-        let (image, me) = (self.shard.image(), self.shard.options.node_id);
+        let image = self.shard.image();
         let known = self.leaders.entry(node);
-        known.or_insert_with(|| leader_in(&image, me, node)).as_ref()
+        known
+            .or_insert_with(|| leader_in(&self.shard, &image, node))
+            .as_ref()
     }
 
     fn session(&mut self, key: Key) -> Rc<Session> {

@@ -6,6 +6,7 @@ use std::io;
 
 use bytes::Bytes;
 
+use super::pulse::Pulse;
 use crate::replication::bytes::Malformed;
 use crate::replication::handshake::Verdict;
 use crate::replication::session::Violation;
@@ -59,18 +60,21 @@ pub(super) enum Ended {
 }
 
 /// Cuts a connection's bytes into frames of at most `limit` bytes.
-pub(super) struct Frames {
+pub(super) struct Frames<'a> {
     stream: TcpStream,
+    pulse: &'a Pulse,
     limit: usize,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl Frames {
-    pub(super) fn new(stream: TcpStream, limit: usize) -> Frames {
+impl<'a> Frames<'a> {
+    /// Notes on `pulse` whatever comes: a large frame over a slow link is no silence.
+    pub(super) fn new(stream: TcpStream, limit: usize, pulse: &'a Pulse) -> Frames<'a> {
         Frames {
             stream,
+            pulse,
             limit,
             buffer: vec![0; BUFFER],
             start: 0,
@@ -107,6 +111,7 @@ impl Frames {
                 0 => return Err(Ended::Closed),
                 got => filled += got,
             }
+            self.pulse.heard();
         }
         Ok(frame.into())
     }
@@ -118,6 +123,7 @@ impl Frames {
             0 => Err(Ended::Closed),
             got => {
                 self.end += got;
+                self.pulse.heard();
                 Ok(())
             }
         }

@@ -17,7 +17,7 @@ const TICK: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_secs(2);
 /// Nothing heard for so long: the peer is gone.
 const SILENCE: Duration = Duration::from_secs(8);
-/// One write may take so long.
+/// Nothing of a write was taken for so long: the peer does not read.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// When something went over one connection.
@@ -49,10 +49,11 @@ impl Pulse {
         self.due.take()
     }
 
-    /// Sends slices, and notes that.
+    /// Sends slices, and notes how that goes on.
     pub(super) async fn write(&self, stream: &TcpStream, slices: &[Bytes]) -> Result<(), Ended> {
-        self.writing.set(Some(rt::now()));
-        stream.write_all(slices).await?;
+        let goes_on = || self.writing.set(Some(rt::now()));
+        goes_on();
+        stream.write_all_telling(slices, goes_on).await?;
         self.writing.set(None);
         self.sent.set(rt::now());
         Ok(())

@@ -104,13 +104,12 @@ struct ColdRead {
 impl Session {
     /// Acts on what the follower says.
     async fn hear(&self) -> Ended {
-        let mut frames = Frames::new(self.stream.clone(), LARGEST_FROM_FOLLOWER);
+        let mut frames = Frames::new(self.stream.clone(), LARGEST_FROM_FOLLOWER, &self.pulse);
         loop {
             let heard = match frames.next().await {
                 Ok(frame) => FromFollower::decode(frame).map_err(Ended::from),
                 Err(ended) => Err(ended),
             };
-            self.pulse.heard();
             let acted = heard.and_then(|frame| match frame {
                 FromFollower::Fetch(fetch) => self.fetch(&fetch),
                 FromFollower::Progress(progress) => {

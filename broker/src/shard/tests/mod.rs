@@ -1,3 +1,4 @@
 //! Scenarios of whole cores.
 
+mod images;
 mod replication;

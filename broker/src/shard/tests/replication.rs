@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use protocol::ids::{LeaderEpoch, ProducerEpoch, ProducerId};
@@ -17,7 +18,7 @@ use crate::rt::sim;
 use crate::shard::bridge;
 use crate::shard::error::PartitionError;
 use crate::shard::lead::{FollowerRead, FollowerRecords};
-use crate::shard::produce::Acks;
+use crate::shard::produce::{Acks, Produce, ProducePart};
 use crate::shard::replicas::FoundLog;
 use crate::shard::*;
 
@@ -87,7 +88,7 @@ impl Cluster {
         let checkpoints =
             DirectoryCheckpoints::load(&disk, &root, |error| panic!("{error}")).expect("checkpoint files");
         let checkpoints = Arc::new(checkpoints);
-        let options = Arc::new(options(broker));
+        let options = Arc::new(options(broker.node, broker.faults));
         let found = FoundLog {
             name: LogName {
                 topic: TOPIC.into(),
@@ -156,6 +157,18 @@ impl Cluster {
         state.isr.iter().map(|node| node.0).collect()
     }
 
+    /// What a broker counted: leader elections, shrinks and expands of in-sync sets.
+    fn counted(&self, node: usize) -> (u64, u64, u64) {
+        let shard = self.shard(node);
+        let counters = &shard.counters;
+        let counted = |counter: &AtomicU64| counter.load(Relaxed);
+        (
+            counted(&counters.leader_elections),
+            counted(&counters.isr_shrinks),
+            counted(&counters.isr_expands),
+        )
+    }
+
     fn offsets(&self, node: usize) -> (i64, i64) {
         let partition = self.partition(node);
         let offsets = partition.log().expect("a log").offsets();
@@ -168,11 +181,16 @@ impl Cluster {
             .submit(request, Duration::from_secs(5))
             .await
             .expect("decided");
+        self.installed().await;
+        reply
+    }
+
+    /// Every core has installed the newest metadata.
+    async fn installed(&self) {
         let offset = self.quorum.image().offset;
         for node in 0..3 {
             self.shard(node).image_with(|image| image.offset >= offset).await;
         }
-        reply
     }
 
     /// The controller takes a broker's sessions, its leaderships and its place in the ISR away, or lets it serve again.
@@ -276,7 +294,7 @@ impl Cluster {
     async fn until_isr(&self, wanted: &[i32]) {
         for _ in 0..100 {
             if self.isr() == wanted {
-                return;
+                return self.installed().await;
             }
             rt::sleep(LAG / 10).await;
         }
@@ -309,10 +327,11 @@ impl Cluster {
     }
 }
 
-fn options(broker: &Broker) -> Options {
+pub(super) fn options(node_id: NodeId, faults: Faults) -> Options {
     Options {
-        node_id: broker.node,
-        incarnation_id: [0; 16],
+        node_id,
+        // As the image has it.
+        incarnation_id: [node_id.0 as u8; 16],
         log_dirs: vec!["/data".into()],
         given: Arc::default(),
         receive_budget_bytes: 1 << 20,
@@ -332,7 +351,7 @@ fn options(broker: &Broker) -> Options {
         replica_lag_max: LAG,
         disk_reserve_bytes: 0,
         answer_before_sync: false,
-        replication_faults: broker.faults,
+        replication_faults: faults,
     }
 }
 
@@ -349,7 +368,7 @@ fn idempotent(producer: i64, sequence: i32) -> Bytes {
     builder.build(Compression::None).expect("a batch")
 }
 
-fn world<F: Future<Output = ()> + 'static>(scenario: impl FnOnce() -> F) {
+pub(super) fn world<F: Future<Output = ()> + 'static>(scenario: impl FnOnce() -> F) {
     static SEED: AtomicU64 = AtomicU64::new(1);
     let seed = SEED.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     println!("seed {seed}");
@@ -438,8 +457,18 @@ fn a_laggard_leaves_and_comes_back_when_it_has_everything() {
         }
         cluster.until_isr(&[0, 1]).await;
         assert_eq!(cluster.offsets(0), (1, 1), "it goes on without the laggard");
+        assert_eq!(cluster.counted(0), (1, 1, 0), "the laggard left");
         cluster.replicate(2, 0).await;
         cluster.until_isr(&[0, 1, 2]).await;
+        assert_eq!(cluster.counted(0), (1, 1, 1), "and joined");
+        assert_eq!(cluster.counted(1), (0, 0, 0), "who follows counts nothing");
+        cluster.fence(0, true).await;
+        assert_eq!(
+            cluster.counted(1),
+            (1, 0, 0),
+            "a new leader begins without the old one"
+        );
+        assert_eq!(cluster.counted(0), (1, 1, 1), "who resigns counts nothing");
     });
 }
 
@@ -458,6 +487,48 @@ fn with_too_few_in_sync_nothing_is_taken_and_nothing_is_committed() {
             Err(PartitionError::NotEnoughReplicas)
         );
         assert_eq!(cluster.offsets(0), (0, 1), "refused before it was appended");
+    });
+}
+
+#[test]
+fn a_producer_that_tries_again_waits_for_its_own_records_and_leaves_nothing_behind() {
+    world(|| async {
+        let cluster = Cluster::new("2", Faults::default()).await;
+        let (shard, partition) = (cluster.shard(0), cluster.partition(0));
+        let send = |batches| {
+            let parts = vec![ProducePart {
+                partition: cluster.id,
+                batches,
+            }];
+            let timeout = Duration::from_millis(50);
+            shard.begin_produce(Produce {
+                acks: Acks::All,
+                timeout,
+                parts,
+            })
+        };
+        for _ in 0..5 {
+            let outcome = send(idempotent(7, 0)).settle().await.remove(0);
+            assert_eq!(outcome, Err(PartitionError::TimedOut), "no follower has it");
+            assert_eq!(partition.waiting(), 0);
+        }
+        drop(send(idempotent(7, 0)));
+        assert_eq!(partition.waiting(), 0, "nor does one whose client left");
+        // One follower gets the first record and not the one behind it.
+        while cluster.pull_once(1, 0).await {}
+        let behind = send(batch("behind"));
+        let again = send(idempotent(7, 0));
+        while cluster.pull_once(2, 0).await {}
+        for follower in [1, 2] {
+            cluster.sync(follower).await;
+            cluster.report(follower, 0);
+        }
+        cluster.sync(0).await;
+        assert_eq!(cluster.offsets(0).0, 1, "what all three have");
+        assert_eq!(partition.waiting(), 1, "what was sent again is on all three");
+        let placed = again.settle().await.remove(0).expect("acknowledged");
+        assert_eq!(placed.last_offset.0, 0);
+        drop(behind);
     });
 }
 
