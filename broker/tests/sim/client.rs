@@ -1,5 +1,6 @@
 //! A Kafka client of the simulated world: one connection, one request at a time, every wait bounded.
 
+use std::fmt::{self, Debug, Display, Write};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,10 +34,21 @@ use protocol::{Decoder, ErrorCode, Message, ProducerEpoch, ProducerId, Request, 
 
 /// Virtual: costs nothing to wait for.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes of a request or an answer in a history.
+const BRIEF: usize = 400;
 
 pub(crate) struct Client {
+    address: SocketAddr,
     stream: TcpStream,
     correlation: i32,
+}
+
+/// What a fetch gave.
+#[derive(Debug)]
+pub(crate) struct Fetched {
+    /// Offset and value of each record.
+    pub(crate) values: Vec<(i64, String)>,
+    pub(crate) high_watermark: i64,
 }
 
 /// An idempotent producer's place in one partition.
@@ -56,16 +68,26 @@ impl Client {
             .await
             .map_err(late)??;
         Ok(Client {
+            address,
             stream,
             correlation: 0,
         })
     }
 
     /// An error means: whether the request was carried out is not known.
-    pub(crate) async fn call<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
-        rt::timeout(PATIENCE, self.exchange(version, request))
+    pub(crate) async fn call<R>(&mut self, version: i16, request: &R) -> io::Result<R::Response>
+    where
+        R: Request<Response: Debug> + Debug,
+    {
+        let answer = rt::timeout(PATIENCE, self.exchange(version, request))
             .await
-            .map_err(late)?
+            .map_err(late)?;
+        let at = self.address;
+        match &answer {
+            Ok(answer) => tracing::debug!(%at, "{}: {}", Brief(request), Brief(answer)),
+            Err(error) => tracing::debug!(%at, %error, "{}", Brief(request)),
+        }
+        answer
     }
 
     async fn exchange<R: Request>(&mut self, version: i16, request: &R) -> io::Result<R::Response> {
@@ -283,6 +305,43 @@ impl Client {
         })
     }
 
+    /// What is at `offset` and after it now, of a leader of this epoch (-1: of any).
+    pub(crate) async fn fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        leader_epoch: i32,
+    ) -> io::Result<Fetched> {
+        let wanted = FetchRequestTopicPartition {
+            partition,
+            current_leader_epoch: leader_epoch,
+            fetch_offset: offset,
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let request = FetchRequest {
+            max_wait_ms: 0,
+            min_bytes: 1,
+            topics: vec![FetchRequestTopic {
+                topic: Str::copy_from(topic),
+                partitions: vec![wanted],
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let mut answer = self.call(12, &request).await?;
+        let answer = answer.responses.remove(0).partitions.remove(0);
+        let code = ErrorCode::from_code(answer.error_code);
+        if code != ErrorCode::None {
+            return Err(io::Error::other(format!("fetch {topic}-{partition}: {code:?}")));
+        }
+        Ok(Fetched {
+            values: values_of(&answer.records.unwrap_or_default(), offset),
+            high_watermark: answer.high_watermark,
+        })
+    }
+
     /// Everything from `offset` to the high watermark: (offset, value).
     pub(crate) async fn read_all(
         &mut self,
@@ -292,37 +351,43 @@ impl Client {
     ) -> io::Result<Vec<(i64, String)>> {
         let mut all = Vec::new();
         loop {
-            let wanted = FetchRequestTopicPartition {
-                partition,
-                fetch_offset: offset,
-                partition_max_bytes: 1 << 20,
-                ..Default::default()
-            };
-            let request = FetchRequest {
-                max_wait_ms: 0,
-                min_bytes: 1,
-                topics: vec![FetchRequestTopic {
-                    topic: Str::copy_from(topic),
-                    partitions: vec![wanted],
-                    ..Default::default()
-                }],
-                ..Default::default()
-            };
-            let mut answer = self.call(12, &request).await?;
-            let answer = answer.responses.remove(0).partitions.remove(0);
-            let code = ErrorCode::from_code(answer.error_code);
-            if code != ErrorCode::None {
-                return Err(io::Error::other(format!("fetch {topic}-{partition}: {code:?}")));
-            }
-            let found = values_of(&answer.records.unwrap_or_default(), offset);
-            if let Some((last, _)) = found.last() {
+            let fetched = self.fetch(topic, partition, offset, -1).await?;
+            if let Some((last, _)) = fetched.values.last() {
                 offset = last + 1;
             }
-            let done = found.is_empty() || offset >= answer.high_watermark;
-            all.extend(found);
+            let done = fetched.values.is_empty() || offset >= fetched.high_watermark;
+            all.extend(fetched.values);
             if done {
                 return Ok(all);
             }
+        }
+    }
+}
+
+/// The beginning of what a value says of itself: a batch of records would hide everything else.
+struct Brief<'a, T>(&'a T);
+
+impl<T: Debug> Display for Brief<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Beginning(String);
+        impl Write for Beginning {
+            fn write_str(&mut self, more: &str) -> fmt::Result {
+                self.0.push_str(more);
+                (self.0.len() < BRIEF).then_some(()).ok_or(fmt::Error)
+            }
+        }
+        let mut beginning = Beginning(String::new());
+        match write!(beginning, "{:?}", self.0) {
+            Ok(()) => f.write_str(&beginning.0),
+            // There is more of it.
+            Err(fmt::Error) => f.write_str(
+                &beginning
+                    .0
+                    .chars()
+                    .take(BRIEF)
+                    .chain("...".chars())
+                    .collect::<String>(),
+            ),
         }
     }
 }
@@ -343,7 +408,7 @@ pub(crate) fn batch_of(values: &[String], producer: Option<(Identity, i32)>) -> 
 }
 
 /// Offset and value of every record at or after `from`.
-fn values_of(bytes: &Bytes, from: i64) -> Vec<(i64, String)> {
+pub(crate) fn values_of(bytes: &Bytes, from: i64) -> Vec<(i64, String)> {
     let mut found = Vec::new();
     for batch in batches(bytes) {
         let (_, batch) = batch.expect("whole batches");

@@ -1,6 +1,8 @@
-//! A life: clients of a cluster of three or five brokers, while everything happens to its processes, disks, power and
-//! network that can. Checked: what was acknowledged is there, once and in order, the same on every replica; what a consumer
-//! has read stays; committed offsets never go back; once all faults are over everybody gets answers in bounded time.
+//! A life: clients of a cluster of three or five brokers, while everything happens to its processes, disks, power, clocks
+//! and network that can (`faults.rs`). Checked: what was acknowledged is there, once and in order; what a consumer has read
+//! stays; high watermarks and committed offsets never go back; an epoch has one leader (`watch.rs`); what the administrator
+//! was told is there (`ledger.rs`); once all faults are over everybody gets answers in bounded time, and all brokers come to
+//! hold and to say the same (`converged.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,64 +15,27 @@ use broker::node::TestSwitches;
 use broker::rt;
 
 use crate::client::batch_of;
+use crate::converged::converge;
+use crate::faults::{Fault, befall, some_time};
+use crate::ledger::{Ledger, administer};
 use crate::machine::Machine;
 use crate::routed::Routed;
+use crate::watch::{Watched, led_twice, watch};
 
 pub(crate) const TOPIC: &str = "orders";
-const PARTITIONS: i32 = 3;
+pub(crate) const PARTITIONS: i32 = 3;
 const PRODUCERS: usize = 6;
 const READERS: usize = 3;
 const GROUPS: usize = 3;
+const WATCHERS: usize = 2;
+pub(crate) const OFFSETS_PARTITIONS: i32 = 3;
 /// Replicas of each partition.
-const REPLICAS: usize = 3;
+pub(crate) const REPLICAS: usize = 3;
 /// Virtual: after the last fault.
 const HEALED_WITHIN: Duration = Duration::from_secs(300);
-/// Virtual: after the last operation. A look compares all logs, which costs real time.
-const CONVERGED_WITHIN: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Of a disk, before a crash at one of them.
-const MOST_OPERATIONS: u64 = 300;
-
-/// What can happen.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Fault {
-    Kill,
-    PowerCut,
-    /// All machines at once.
-    Blackout,
-    Restart,
-    Pause,
-    DiskStalls,
-    DiskFull,
-    SyncFails,
-    /// Power goes at one operation of the disk, wherever in log, quorum or checkpoint that is.
-    CrashPoint,
-    /// One machine hears another no more; the other hears it.
-    OneWay,
-    /// One machine and nobody else.
-    Alone,
-    /// Between two machines everything takes longer, as where packets are lost.
-    Slow,
-}
-
-pub(crate) const KILLS: &[Fault] = &[Fault::Kill, Fault::Restart];
-pub(crate) const POWER: &[Fault] = &[Fault::PowerCut, Fault::Blackout];
-pub(crate) const CRASH_POINTS: &[Fault] = &[Fault::CrashPoint];
-pub(crate) const NETWORK: &[Fault] = &[Fault::OneWay, Fault::Alone, Fault::Slow, Fault::Pause];
-pub(crate) const ALL: &[Fault] = &[
-    Fault::Kill,
-    Fault::PowerCut,
-    Fault::Blackout,
-    Fault::Restart,
-    Fault::Pause,
-    Fault::DiskStalls,
-    Fault::DiskFull,
-    Fault::SyncFails,
-    Fault::OneWay,
-    Fault::Alone,
-    Fault::Slow,
-];
+/// Padding of a record, at most: of some lives, whose segments are full now and then, and of all others.
+const MUCH_PADDING: u64 = 6_000;
+const PADDING: u64 = 300;
 
 pub(crate) fn log_file(partition: i32) -> PathBuf {
     format!("/data/{TOPIC}-{partition}/00000000000000000000.log").into()
@@ -111,6 +76,9 @@ pub(crate) struct World {
     seen: RefCell<BTreeMap<i32, BTreeMap<i64, String>>>,
     /// Per group, the last offset whose commit was acknowledged.
     committed: RefCell<BTreeMap<usize, i64>>,
+    pub(crate) watched: Watched,
+    pub(crate) ledger: RefCell<Ledger>,
+    padding: u64,
 }
 
 impl World {
@@ -121,6 +89,8 @@ impl World {
     pub(crate) async fn start_with(seed: u64, fault: fn(&mut TestSwitches)) -> World {
         let shards = if seed.is_multiple_of(2) { 1 } else { 2 };
         let brokers = if seed % 4 == 3 { 5 } else { 3 };
+        // Segments that are closed by age are many, those that are closed by size few.
+        let roll_ms = if seed % 3 == 1 { "2000" } else { "604800000" };
         let machines: Vec<Machine> = Machine::several(brokers, shards)
             .into_iter()
             .map(|machine| {
@@ -128,9 +98,11 @@ impl World {
                     .with("default.replication.factor", "3")
                     .with("min.insync.replicas", "2")
                     .with("offsets.topic.replication.factor", "3")
-                    .with("offsets.topic.num.partitions", "3")
+                    .with("offsets.topic.num.partitions", &OFFSETS_PARTITIONS.to_string())
                     .with("replica.lag.time.max.ms", "5000")
                     .with("log.flush.offset.checkpoint.interval.ms", "500")
+                    .with("log.segment.bytes", "1048576")
+                    .with("log.roll.ms", roll_ms)
                     .broken(fault)
             })
             .collect();
@@ -143,6 +115,9 @@ impl World {
             acknowledged: RefCell::default(),
             seen: RefCell::default(),
             committed: RefCell::default(),
+            watched: Watched::default(),
+            ledger: RefCell::default(),
+            padding: if seed % 6 == 5 { MUCH_PADDING } else { PADDING },
         };
         world.client().create(TOPIC, PARTITIONS).await;
         world
@@ -153,14 +128,19 @@ impl World {
         Routed::new(addresses.collect()).beside(self.faults.clone())
     }
 
-    fn count(&self, client: &Routed) {
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
+    }
+
+    pub(crate) fn count(&self, client: &Routed) {
         let mut tally = self.tally.get();
         tally += client.tally;
         self.tally.set(tally);
     }
 
-    fn machine(&self) -> &Machine {
-        &self.machines[(rt::random_u64() % self.machines.len() as u64) as usize]
+    /// A fault begins, or it is over.
+    fn turn(&self) {
+        self.faults.update(|faults| faults + 1);
     }
 }
 
@@ -175,13 +155,13 @@ pub(crate) async fn live(world: Rc<World>, seed: u64, faults: &'static [Fault], 
     actors.push(rt::spawn(administer(world.clone())));
     actors.extend((0..READERS).map(|_| rt::spawn(read(world.clone()))));
     actors.extend((0..GROUPS).map(|number| rt::spawn(commit(world.clone(), number))));
+    actors.extend((0..WATCHERS).map(|_| rt::spawn(watch(world.clone()))));
     for number in 0..many {
         rt::sleep(Duration::from_micros(500_000 + rt::random_u64() % 3_000_000)).await;
-        let fault = faults[(rt::random_u64() % faults.len() as u64) as usize];
-        println!("seed {seed}: {fault:?} at {} ms", rt::wall_ms());
-        world.faults.update(|faults| faults + 1);
-        happen(&world, fault, seed.wrapping_mul(31) + number).await;
-        world.faults.update(|faults| faults + 1);
+        world.turn();
+        befall(&world.machines, faults, seed, number).await;
+        world.turn();
+        led_once(&world);
     }
     rt::sleep(Duration::from_secs(2)).await;
     world.over.set(true);
@@ -190,101 +170,24 @@ pub(crate) async fn live(world: Rc<World>, seed: u64, faults: &'static [Fault], 
             .await
             .expect("a healed cluster answers everybody");
     }
-    check(&world).await;
     for machine in &world.machines {
         assert_eq!(machine.disk.violations(), Vec::<String>::new(), "promises");
     }
+    led_once(&world);
+    check(&world).await;
+    converge(&world).await;
+    let (epochs, partitions) = world.watched.seen();
+    assert!(
+        epochs >= PARTITIONS as usize && partitions == PARTITIONS as usize,
+        "watched"
+    );
     world.tally.get()
 }
 
-async fn some_time(most_ms: u64) {
-    rt::sleep(Duration::from_micros(rt::random_u64() % (most_ms * 1000))).await;
-}
-
-async fn happen(world: &World, fault: Fault, seed: u64) {
-    let machine = world.machine();
-    match fault {
-        Fault::Kill => {
-            machine.kill();
-            some_time(8_000).await;
-        }
-        Fault::PowerCut => {
-            machine.power_off(seed);
-            some_time(8_000).await;
-        }
-        Fault::Blackout => {
-            for (number, machine) in world.machines.iter().enumerate() {
-                machine.power_off(seed + number as u64);
-            }
-            some_time(1_000).await;
-        }
-        Fault::CrashPoint => {
-            let process = machine.process();
-            process.stall_disk_after(rt::random_u64() % MOST_OPERATIONS);
-            let reached = async {
-                while !process.is_disk_stalled() {
-                    rt::sleep(Duration::from_millis(1)).await;
-                }
-            };
-            // One that leads and follows nothing just now may rest.
-            let _ = rt::timeout(Duration::from_secs(10), reached).await;
-            machine.power_off(seed);
-            some_time(3_000).await;
-        }
-        Fault::Restart => machine.stop().await,
-        Fault::Pause => {
-            let process = machine.process();
-            process.pause();
-            some_time(40_000).await;
-            process.resume();
-        }
-        Fault::DiskStalls => {
-            let process = machine.process();
-            process.stall_disk(true);
-            some_time(10_000).await;
-            process.stall_disk(false);
-        }
-        Fault::DiskFull => {
-            machine.disk.fail_writes_of(Some(".log"));
-            some_time(3_000).await;
-            machine.disk.fail_writes_of(None);
-        }
-        Fault::SyncFails => {
-            machine.disk.fail_syncs_of(Some(".log"));
-            machine.ended().await;
-            machine.disk.fail_syncs_of(None);
-        }
-        Fault::OneWay => {
-            let (from, to) = (machine.process(), world.machine().process());
-            from.cut(&to);
-            some_time(15_000).await;
-            from.heal(&to);
-        }
-        Fault::Alone => {
-            let alone = machine.process();
-            let others: Vec<_> = world.machines.iter().map(Machine::process).collect();
-            for other in &others {
-                alone.cut(other);
-                other.cut(&alone);
-            }
-            some_time(15_000).await;
-            for other in &others {
-                alone.heal(other);
-                other.heal(&alone);
-            }
-        }
-        Fault::Slow => {
-            let (one, other) = (machine.process(), world.machine().process());
-            let most = Duration::from_millis(1 + rt::random_u64() % 400);
-            one.slow(&other, most);
-            other.slow(&one, most);
-            some_time(15_000).await;
-            one.slow(&other, Duration::ZERO);
-            other.slow(&one, Duration::ZERO);
-        }
-    }
-    let down = world.machines.iter().filter(|machine| !machine.is_running());
-    futures::future::join_all(down.map(Machine::start)).await;
+/// Looked at again and again: where two lead, nobody may get answers any more.
+fn led_once(world: &World) {
+    let disks = world.machines.iter().map(|machine| &machine.disk);
+    assert_eq!(led_twice(disks), Vec::<String>::new(), "leaders of one epoch");
 }
 
 /// An idempotent producer that sends every batch until it is acknowledged.
@@ -297,7 +200,7 @@ async fn produce(world: Rc<World>, number: usize) {
         some_time(10).await;
         let partition = (rt::random_u64() % PARTITIONS as u64) as i32;
         let many = 1 + rt::random_u64() % 3;
-        let padding = "x".repeat((rt::random_u64() % 300) as usize);
+        let padding = "x".repeat((rt::random_u64() % world.padding) as usize);
         let values: Vec<String> = (0..many)
             .map(|index| format!("producer-{number}-{}-{padding}", count + index))
             .collect();
@@ -317,28 +220,6 @@ async fn produce(world: Rc<World>, number: usize) {
     world.count(&client);
 }
 
-/// Makes topics, gives them more partitions, changes configs and deletes them, beside everything else.
-async fn administer(world: Rc<World>) {
-    let mut client = world.client();
-    for number in 0.. {
-        some_time(3_000).await;
-        if world.over.get() {
-            break;
-        }
-        let topic = format!("extra-{number}");
-        client.create(&topic, 1).await;
-        client.raise(&topic, 1 + (rt::random_u64() % 4) as i32).await;
-        let most = 1_000_000 + rt::random_u64() % 1_000_000;
-        client
-            .configure(TOPIC, "max.message.bytes", &most.to_string())
-            .await;
-        if rt::random_u64().is_multiple_of(2) {
-            client.delete(&topic).await;
-        }
-    }
-    world.count(&client);
-}
-
 /// A consumer that goes round the partitions and remembers all it has read.
 async fn read(world: Rc<World>) {
     let mut client = world.client();
@@ -347,12 +228,16 @@ async fn read(world: Rc<World>) {
         some_time(20).await;
         let partition = (rt::random_u64() % PARTITIONS as u64) as i32;
         let position = &mut positions[partition as usize];
-        let Some(found) = client.try_read(TOPIC, partition, *position).await else {
+        let before = world.watched.committed(partition);
+        let Some((leads, found)) = client.try_fetch(TOPIC, partition, *position).await else {
             continue;
         };
+        world
+            .watched
+            .fetched(partition, &before, (leads.epoch, found.high_watermark));
         let mut seen = world.seen.borrow_mut();
         let of_partition = seen.entry(partition).or_default();
-        for (offset, value) in found {
+        for (offset, value) in found.values {
             assert_eq!(offset, *position, "{TOPIC}-{partition} has no gap");
             *position += 1;
             let before = of_partition.insert(offset, value.clone());
@@ -428,7 +313,13 @@ async fn check(world: &World) {
                 );
             }
         }
-        for (offset, value) in world.seen.borrow().get(&(partition as i32)).into_iter().flatten() {
+        let seen = world.seen.borrow();
+        let seen = seen.get(&(partition as i32));
+        assert!(
+            seen.is_some_and(|seen| !seen.is_empty()),
+            "{TOPIC}-{partition} was never read"
+        );
+        for (offset, value) in seen.into_iter().flatten() {
             let there = found.get(*offset as usize).map(|(_, value)| value);
             assert_eq!(
                 there,
@@ -443,7 +334,8 @@ async fn check(world: &World) {
     assert!(acknowledged_in_all > 50, "only {acknowledged_in_all} records");
     for number in 0..GROUPS {
         let group = format!("group-{number}");
-        let acknowledged = world.committed.borrow().get(&number).copied().unwrap_or(-1);
+        let acknowledged = world.committed.borrow().get(&number).copied();
+        let acknowledged = acknowledged.unwrap_or_else(|| panic!("{group} never committed"));
         let found = rt::timeout(HEALED_WITHIN, async {
             loop {
                 if let Some(found) = client.try_committed(&group, TOPIC).await {
@@ -452,27 +344,9 @@ async fn check(world: &World) {
             }
         });
         let found = found.await.expect("a coordinator");
-        assert!(found >= acknowledged, "{group}: {found} after {acknowledged}");
+        assert!(
+            found >= acknowledged,
+            "the offset of {group} went back: {found} after {acknowledged}"
+        );
     }
-    converge(world).await;
-}
-
-/// Every replica has the same bytes, in bounded time.
-async fn converge(world: &World) {
-    let converged = async {
-        loop {
-            let alike = (0..PARTITIONS).all(|partition| {
-                let of = |machine: &Machine| machine.disk.durable_bytes(&log_file(partition));
-                let there: Vec<_> = world.machines.iter().filter_map(of).collect();
-                there.len() == REPLICAS && there.windows(2).all(|pair| pair[0] == pair[1])
-            });
-            if alike {
-                return;
-            }
-            rt::sleep(LOOK_EVERY).await;
-        }
-    };
-    rt::timeout(CONVERGED_WITHIN, converged)
-        .await
-        .expect("every replica comes to have the same log");
 }

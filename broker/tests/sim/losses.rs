@@ -1,6 +1,7 @@
 //! A replica is not what it was: its disk was emptied, it was the last one in sync and is gone, its topic was made again
 //! while it was away.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use broker::rt;
 use broker::rt::recorder::Recorder;
+use bytes::Bytes;
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::{ErrorCode, Str};
 
@@ -19,9 +22,12 @@ use crate::replicating::{
     PARTITIONS, TOPIC, in_sync, leader_among, produce, read, start_with_topic, state_of, until,
 };
 use crate::seeds::with_seeds;
+use crate::voters::get;
 
 /// Large enough that a replica takes a while to be filled again.
 const PADDING: usize = 50_000;
+/// Longer than between two checkpoints of the high watermarks.
+const COMMITTED_IS_KNOWN: Duration = Duration::from_secs(70);
 
 pub(crate) fn log_file(partition: i32) -> PathBuf {
     format!("/data/{TOPIC}-{partition}/00000000000000000000.log").into()
@@ -144,6 +150,32 @@ fn a_broker_with_an_emptied_disk_is_refilled_and_never_leads_before() {
     });
 }
 
+/// What one fetch of partition 0 from the start says.
+async fn fetched(machine: &Machine) -> Result<usize, ErrorCode> {
+    let request = FetchRequest {
+        topics: vec![FetchRequestTopic {
+            topic: Str::from(TOPIC),
+            partitions: vec![FetchRequestTopicPartition {
+                partition_max_bytes: 1 << 20,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let answer = machine
+        .client()
+        .await
+        .call(12, &request)
+        .await
+        .expect("an answer");
+    let found = &answer.responses[0].partitions[0];
+    match ErrorCode::from_code(found.error_code) {
+        ErrorCode::None => Ok(found.records.as_ref().map_or(0, Bytes::len)),
+        code => Err(code),
+    }
+}
+
 #[test]
 fn a_partition_whose_last_replica_in_sync_is_gone_refuses_and_heals_when_it_returns() {
     with_seeds(3, |seed| async move {
@@ -173,6 +205,10 @@ fn a_partition_whose_last_replica_in_sync_is_gone_refuses_and_heals_when_it_retu
                 let code = client.produce(TOPIC, 0, batch).await.expect("an answer");
                 let code = code.expect_err("nobody is there to take it");
                 assert!(code.retriable(), "{code:?}");
+                let code = fetched(machine)
+                    .await
+                    .expect_err("nobody is there to say what is committed");
+                assert!(code.retriable(), "fetch: {code:?}");
             }
             rt::sleep(Duration::from_secs(1)).await;
         }
@@ -268,58 +304,89 @@ fn a_topic_made_again_while_a_replica_was_away_has_no_record_of_the_old_one() {
 
 #[test]
 fn what_a_consumer_read_of_a_recovered_tail_survives_a_second_crash() {
-    with_seeds(6, |seed| async move {
-        let machines = Rc::new(start_with_topic(&[1, 1, 1]).await);
-        in_sync(&machines, 3).await;
-        // Nobody hears of these: they are on their way when the processes go.
-        let writers: Vec<_> = (0..PARTITIONS)
-            .map(|partition| {
-                let machines = machines.clone();
-                rt::spawn(async move {
-                    for number in 0.. {
-                        let value = format!("{partition}-{number}");
-                        let Some((leader, _)) = state_of(&machines[0], partition).await else {
-                            return;
-                        };
-                        let Some(leader) = leader_among(&machines, leader) else {
-                            return;
-                        };
-                        let mut client = leader.client().await;
-                        if client
-                            .produce(TOPIC, partition, batch_of(&[value], None))
-                            .await
-                            .is_err()
-                        {
-                            return;
-                        }
-                    }
-                })
-            })
-            .collect();
-        rt::sleep(Duration::from_micros(200_000 + rt::random_u64() % 300_000)).await;
-        for machine in machines.iter() {
-            machine.kill();
-        }
-        drop(writers);
-        futures::future::join_all(machines.iter().map(Machine::start)).await;
-        let mut seen = Vec::new();
-        for partition in 0..PARTITIONS {
-            seen.push(read(&machines, partition).await);
-        }
-        for (number, machine) in machines.iter().enumerate() {
-            // The strictest disk: only what was synced.
-            machine.power_off((seed + number as u64) * 3);
-        }
-        futures::future::join_all(machines.iter().map(Machine::start)).await;
-        for (partition, seen) in seen.iter().enumerate() {
-            until("what was read is there", async || {
-                let found = read(&machines, partition as i32).await;
-                (found.len() >= seen.len()).then(|| assert_eq!(&found[..seen.len()], &seen[..]))
-            })
-            .await;
-        }
-        assert!(seen.iter().any(|seen| !seen.is_empty()), "something was read");
+    let tails: Rc<Cell<usize>> = Rc::default();
+    with_seeds(6, |seed| {
+        let tails = tails.clone();
+        recovered_tail_is_read(seed, tails)
     });
+    assert!(
+        tails.get() > 0,
+        "no process was killed while a record was unsynced"
+    );
+}
+
+/// Counts in `tails` the logs that were not synced to their end when their processes were killed.
+async fn recovered_tail_is_read(seed: u64, tails: Rc<Cell<usize>>) {
+    let machines = Rc::new(start_with_topic(&[1, 1, 1]).await);
+    in_sync(&machines, 3).await;
+    // Nobody hears of these: they are on their way when the processes go.
+    let writers: Vec<_> = (0..PARTITIONS)
+        .map(|partition| {
+            let machines = machines.clone();
+            rt::spawn(async move {
+                for number in 0.. {
+                    let value = format!("{partition}-{number}");
+                    let Some((leader, _)) = state_of(&machines[0], partition).await else {
+                        return;
+                    };
+                    let Some(leader) = leader_among(&machines, leader) else {
+                        return;
+                    };
+                    let mut client = leader.client().await;
+                    if client
+                        .produce(TOPIC, partition, batch_of(&[value], None))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            })
+        })
+        .collect();
+    rt::sleep(Duration::from_micros(200_000 + rt::random_u64() % 300_000)).await;
+    for machine in machines.iter() {
+        let unsynced = |partition: &i32| machine.disk.is_unsynced(&log_file(*partition));
+        tails.update(|tails| tails + (0..PARTITIONS).filter(unsynced).count());
+        machine.kill();
+    }
+    drop(writers);
+    futures::future::join_all(machines.iter().map(Machine::start)).await;
+    let mut seen = Vec::new();
+    for partition in 0..PARTITIONS {
+        seen.push(read(&machines, partition).await);
+    }
+    for (number, machine) in machines.iter().enumerate() {
+        // The strictest disk: only what was synced.
+        machine.power_off((seed + number as u64) * 3);
+    }
+    futures::future::join_all(machines.iter().map(Machine::start)).await;
+    for (partition, seen) in seen.iter().enumerate() {
+        until("what was read is there", async || {
+            let found = read(&machines, partition as i32).await;
+            (found.len() >= seen.len()).then(|| assert_eq!(&found[..seen.len()], &seen[..]))
+        })
+        .await;
+    }
+    assert!(seen.iter().any(|seen| !seen.is_empty()), "something was read");
+}
+
+/// The sum of a counter over these brokers, as their metrics say.
+async fn counted(machines: &[&Machine], name: &str) -> u64 {
+    let mut sum = 0;
+    for machine in machines {
+        let page = get(machine, "/metrics").await;
+        let lines = page.lines().filter(|line| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        let values: Vec<f64> = lines
+            .filter_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .collect();
+        assert!(!values.is_empty(), "{name} is on the page: {page}");
+        sum += values.iter().sum::<f64>() as u64;
+    }
+    sum
 }
 
 #[test]
@@ -338,6 +405,8 @@ fn where_losses_are_allowed_the_longest_log_that_lives_leads() {
         long.kill();
         in_sync_of(&machines, 0, 1).await;
         produce(&machines, 0, "one has it").await;
+        // How far records are committed is written down now and then.
+        rt::sleep(COMMITTED_IS_KNOWN).await;
         last.kill();
         futures::future::join_all([short, long].map(Machine::start)).await;
         until("nobody leads", async || {
@@ -365,8 +434,14 @@ fn where_losses_are_allowed_the_longest_log_that_lives_leads() {
         })
         .await;
         produce(&machines, 0, "from here on").await;
+        let lives = counted(&[short, long], "millrace_unclean_leader_elections_total").await;
+        assert_eq!(lives, 1, "the election is counted where the new leader is");
         last.start().await;
         in_sync_of(&machines, 0, 3).await;
+        let given_up = counted(&[last], "millrace_acknowledged_records_given_up_total").await;
+        assert_eq!(given_up, 1, "so many as were acknowledged and are lost");
+        let elsewhere = counted(&[short, long], "millrace_acknowledged_records_given_up_total").await;
+        assert_eq!(elsewhere, 0, "they had none of them");
         long.kill();
         produce(&machines, 0, "after").await;
         let mut found = read(&machines, 0).await;

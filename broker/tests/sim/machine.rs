@@ -21,6 +21,9 @@ const CONTROL_PORT: u16 = 9646;
 /// How often a process looks whether its broker has failed.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// Log files all cores of a broker keep open.
+const OPEN_FILES: usize = 1024;
+
 /// One machine, on or off.
 pub(crate) struct Machine {
     host: u8,
@@ -29,6 +32,8 @@ pub(crate) struct Machine {
     switches: TestSwitches,
     pub(crate) disk: Arc<Recorder>,
     running: RefCell<Option<Running>>,
+    /// The newest, running or not.
+    process: RefCell<Option<Process>>,
 }
 
 struct Running {
@@ -54,10 +59,13 @@ impl Machine {
             overrides: Vec::new(),
             switches: TestSwitches {
                 survive_failed_disk: true,
+                // Not by the limits of whoever runs the tests.
+                open_files: Some(OPEN_FILES),
                 ..TestSwitches::default()
             },
             disk: Arc::new(Recorder::in_memory()),
             running: RefCell::new(None),
+            process: RefCell::new(None),
         }
     }
 
@@ -95,6 +103,13 @@ impl Machine {
                     .with("controller.quorum.voters", &voters.join(","))
             })
             .collect()
+    }
+
+    /// It starts with another value of a property from now on.
+    pub(crate) fn set(&mut self, property: &str, value: &str) {
+        let before = format!("{property}=");
+        self.overrides.retain(|given| !given.starts_with(&before));
+        self.overrides.push(format!("{property}={value}"));
     }
 
     /// It starts with another number of cores from now on.
@@ -153,6 +168,7 @@ impl Machine {
             *told.stopped.borrow_mut() = Some(stopped);
             told.changed.notify_all();
         });
+        *self.process.borrow_mut() = Some(process.clone());
         *self.running.borrow_mut() = Some(Running {
             process,
             shared: shared.clone(),
@@ -223,9 +239,10 @@ impl Machine {
         });
     }
 
+    /// Its process, or its last one: links are cut by addresses, which both have.
     pub(crate) fn process(&self) -> Process {
-        let running = self.running.borrow();
-        running.as_ref().expect("it runs").process.clone()
+        let process = self.process.borrow();
+        process.as_ref().expect("it was started").clone()
     }
 
     /// Also its node id.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt::Debug;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,10 +12,13 @@ use std::time::Duration;
 use broker::rt;
 use bytes::Bytes;
 use protocol::messages::find_coordinator::FindCoordinatorRequest;
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
-use protocol::{ErrorCode, Str};
+use protocol::messages::list_offsets::{
+    ListOffsetsRequest, ListOffsetsRequestTopic, ListOffsetsRequestTopicPartition,
+};
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use protocol::{ErrorCode, Request, Str};
 
-use crate::client::{Client, Identity};
+use crate::client::{Client, Fetched, Identity};
 use crate::life::Tally;
 
 /// Between two tries.
@@ -29,10 +33,48 @@ fn settled(code: ErrorCode, before: ErrorCode) -> bool {
     settled
 }
 
+/// How often something was asked for until it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tries(u64);
+
+impl Tries {
+    /// Whether nothing of it can happen any more.
+    pub(crate) fn are_over(self) -> bool {
+        self.0 == 1
+    }
+}
+
+/// Who leads a partition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leads {
+    pub(crate) leader: i32,
+    pub(crate) epoch: i32,
+    address: SocketAddr,
+}
+
+/// Who leads, by partition.
+fn leaders_in(answer: &MetadataResponse) -> BTreeMap<i32, Leads> {
+    let address = |leader: i32| {
+        let broker = answer.brokers.iter().find(|broker| broker.node_id == leader)?;
+        format!("{}:{}", broker.host, broker.port).parse().ok()
+    };
+    let partitions = answer.topics.iter().flat_map(|topic| &topic.partitions);
+    let led = partitions.filter_map(|found| {
+        let leads = Leads {
+            leader: found.leader_id,
+            epoch: found.leader_epoch,
+            address: address(found.leader_id)?,
+        };
+        Some((found.partition_index, leads))
+    });
+    led.collect()
+}
+
 pub(crate) struct Routed {
     seeds: Vec<SocketAddr>,
     connections: BTreeMap<SocketAddr, Client>,
-    leaders: BTreeMap<i32, SocketAddr>,
+    /// By topic and partition.
+    leaders: BTreeMap<String, BTreeMap<i32, Leads>>,
     coordinator: Option<SocketAddr>,
     pub(crate) tally: Tally,
     /// Odd while a fault is under way.
@@ -87,6 +129,7 @@ impl Routed {
         match answered {
             Ok(Ok(answer)) => Some(answer),
             _ => {
+                tracing::debug!(at = %address, "no answer");
                 self.connections.remove(&address);
                 None
             }
@@ -96,23 +139,35 @@ impl Routed {
     /// Asks anybody until there is an answer that `accept` takes.
     pub(crate) async fn anybody<T>(
         &mut self,
-        mut ask: impl AsyncFnMut(&mut Client) -> io::Result<T>,
+        ask: impl AsyncFnMut(&mut Client) -> io::Result<T>,
         accept: impl Fn(&T) -> bool,
     ) -> T {
+        self.tried(ask, accept).await.0
+    }
+
+    /// The same, and after how many tries. What was tried before may be on its way still and happen later.
+    async fn tried<T>(
+        &mut self,
+        mut ask: impl AsyncFnMut(&mut Client) -> io::Result<T>,
+        accept: impl Fn(&T) -> bool,
+    ) -> (T, Tries) {
+        let mut tries = 1;
         loop {
             let address = self.any();
             if let Some(answer) = self.ask(address, &mut ask).await.filter(&accept) {
-                return answer;
+                return (answer, Tries(tries));
             }
+            tries += 1;
             rt::sleep(AGAIN_AFTER).await;
         }
     }
 
     /// Makes a topic with as many replicas as the brokers give it.
-    pub(crate) async fn create(&mut self, topic: &str, partitions: i32) {
+    pub(crate) async fn create(&mut self, topic: &str, partitions: i32) -> Tries {
         let done = |code: &ErrorCode| settled(*code, ErrorCode::TopicAlreadyExists);
-        self.anybody(async |client| client.create_topic(topic, partitions).await, done)
-            .await;
+        self.tried(async |client| client.create_topic(topic, partitions).await, done)
+            .await
+            .1
     }
 
     /// Gives a topic so many partitions, if it has fewer.
@@ -125,13 +180,14 @@ impl Routed {
         .await;
     }
 
-    pub(crate) async fn configure(&mut self, topic: &str, property: &str, value: &str) {
+    pub(crate) async fn configure(&mut self, topic: &str, property: &str, value: &str) -> Tries {
         let done = |code: &ErrorCode| settled(*code, ErrorCode::None);
-        self.anybody(
+        self.tried(
             async |client| client.configure(topic, property, value).await,
             done,
         )
-        .await;
+        .await
+        .1
     }
 
     pub(crate) async fn delete(&mut self, topic: &str) {
@@ -145,7 +201,8 @@ impl Routed {
             .await
     }
 
-    async fn learn(&mut self, topic: &str) {
+    /// What any broker says of a topic.
+    async fn described(&mut self, topic: &str) -> Option<MetadataResponse> {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic {
                 name: Some(Str::copy_from(topic)),
@@ -155,44 +212,68 @@ impl Routed {
             ..Default::default()
         };
         let address = self.any();
-        let Some(answer) = self
-            .ask(address, async |client| client.call(12, &request).await)
+        self.ask(address, async |client| client.call(12, &request).await)
             .await
-        else {
-            return;
-        };
-        let brokers: BTreeMap<i32, SocketAddr> = answer
-            .brokers
-            .iter()
-            .filter_map(|broker| {
-                let address = format!("{}:{}", broker.host, broker.port);
-                Some((broker.node_id, address.parse().ok()?))
-            })
-            .collect();
-        for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-            match brokers.get(&partition.leader_id) {
-                Some(address) => self.leaders.insert(partition.partition_index, *address),
-                None => self.leaders.remove(&partition.partition_index),
-            };
+    }
+
+    async fn learn(&mut self, topic: &str) {
+        if let Some(answer) = self.described(topic).await {
+            self.leaders.insert(topic.to_string(), leaders_in(&answer));
         }
     }
 
+    /// Who leads a partition, as any broker says.
+    pub(crate) async fn try_leader(&mut self, topic: &str, partition: i32) -> Option<Leads> {
+        leaders_in(&self.described(topic).await?).remove(&partition)
+    }
+
+    /// Whoever leads it, it is not who was thought.
+    fn forget_leader(&mut self, topic: &str, partition: i32) {
+        if let Some(leaders) = self.leaders.get_mut(topic) {
+            leaders.remove(&partition);
+        }
+    }
+
+    /// The high watermark of a partition, if its leader says so and leads in that epoch still.
+    pub(crate) async fn try_latest(&mut self, topic: &str, partition: i32, leads: &Leads) -> Option<i64> {
+        const LATEST: i64 = -1;
+        let request = ListOffsetsRequest {
+            replica_id: -1,
+            topics: vec![ListOffsetsRequestTopic {
+                name: Str::copy_from(topic),
+                partitions: vec![ListOffsetsRequestTopicPartition {
+                    partition_index: partition,
+                    current_leader_epoch: leads.epoch,
+                    timestamp: LATEST,
+                }],
+            }],
+            ..Default::default()
+        };
+        let answer = self
+            .ask(leads.address, async |client| client.call(7, &request).await)
+            .await?;
+        let answer = answer.topics.first()?.partitions.first()?;
+        (answer.error_code == 0).then_some(answer.offset)
+    }
+
     /// The leader of a partition, as soon as somebody knows one.
-    pub(crate) async fn leader(&mut self, topic: &str, partition: i32) -> SocketAddr {
+    async fn leader(&mut self, topic: &str, partition: i32) -> Leads {
+        let mut learned = false;
         loop {
-            if let Some(leader) = self.leaders.get(&partition) {
+            if let Some(leader) = self.leaders.get(topic).and_then(|them| them.get(&partition)) {
                 return *leader;
             }
-            self.learn(topic).await;
-            if !self.leaders.contains_key(&partition) {
+            if learned {
                 rt::sleep(AGAIN_AFTER).await;
             }
+            self.learn(topic).await;
+            learned = true;
         }
     }
 
     /// One try to produce with `acks=all`; none if it was not acknowledged, which says nothing about the records.
     pub(crate) async fn try_produce(&mut self, topic: &str, partition: i32, batch: Bytes) -> Option<i64> {
-        let leader = self.leader(topic, partition).await;
+        let leader = self.leader(topic, partition).await.address;
         let produce = async |client: &mut Client| client.produce(topic, partition, batch).await;
         match self.ask(leader, produce).await {
             Some(Ok(base)) => Some(base),
@@ -202,12 +283,12 @@ impl Routed {
                     "{topic}-{partition} at {leader}: {code:?}, at {} ms",
                     rt::wall_ms()
                 );
-                self.leaders.remove(&partition);
+                self.forget_leader(topic, partition);
                 rt::sleep(AGAIN_AFTER).await;
                 None
             }
             None => {
-                self.leaders.remove(&partition);
+                self.forget_leader(topic, partition);
                 None
             }
         }
@@ -220,17 +301,61 @@ impl Routed {
         partition: i32,
         from: i64,
     ) -> Option<Vec<(i64, String)>> {
-        let leader = self.leader(topic, partition).await;
+        let leader = self.leader(topic, partition).await.address;
         let read = async |client: &mut Client| client.read_all(topic, partition, from).await;
         let found = self.ask(leader, read).await;
         if found.is_none() {
-            self.leaders.remove(&partition);
+            self.forget_leader(topic, partition);
             rt::sleep(AGAIN_AFTER).await;
         }
         found
     }
 
-    async fn coordinator(&mut self, group: &str) -> SocketAddr {
+    /// What is at `from` and after it, and who says so: the leader of an epoch that it leads in still.
+    pub(crate) async fn try_fetch(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+    ) -> Option<(Leads, Fetched)> {
+        let leads = self.leader(topic, partition).await;
+        let fetch = async |client: &mut Client| client.fetch(topic, partition, from, leads.epoch).await;
+        let fetched = self.ask(leads.address, fetch).await;
+        if fetched.is_none() {
+            self.forget_leader(topic, partition);
+            rt::sleep(AGAIN_AFTER).await;
+        }
+        Some((leads, fetched?))
+    }
+
+    /// One request at a group's coordinator; one that says nothing is looked for anew.
+    pub(crate) async fn try_coordinator<R>(
+        &mut self,
+        group: &str,
+        version: i16,
+        request: &R,
+    ) -> Option<R::Response>
+    where
+        R: Request<Response: Debug> + Debug,
+    {
+        let coordinator = self.coordinator(group).await;
+        let call = async |client: &mut Client| client.call(version, request).await;
+        let answer = self.ask(coordinator, call).await;
+        if answer.is_none() {
+            self.coordinator = None;
+        }
+        answer
+    }
+
+    pub(crate) fn forget_coordinator(&mut self) {
+        self.coordinator = None;
+    }
+
+    pub(crate) fn known_coordinator(&self) -> Option<SocketAddr> {
+        self.coordinator
+    }
+
+    pub(crate) async fn coordinator(&mut self, group: &str) -> SocketAddr {
         loop {
             if let Some(known) = self.coordinator {
                 return known;

@@ -37,7 +37,7 @@ async fn ask(machine: &Machine) -> Option<DescribeQuorumResponse> {
     machine.client().await.call(2, &request).await.ok()
 }
 
-async fn described(machine: &Machine) -> Option<DescribeQuorumResponseTopicPartition> {
+pub(crate) async fn described(machine: &Machine) -> Option<DescribeQuorumResponseTopicPartition> {
     let mut answer = ask(machine).await?;
     let code = ErrorCode::from_code(answer.error_code);
     if code != ErrorCode::None {
@@ -66,7 +66,7 @@ async fn until(
     panic!("{what}: {last:#?}");
 }
 
-fn voters(quorum: &DescribeQuorumResponseTopicPartition) -> Vec<i32> {
+pub(crate) fn voters(quorum: &DescribeQuorumResponseTopicPartition) -> Vec<i32> {
     let mut voters: Vec<i32> = quorum
         .current_voters
         .iter()
@@ -76,7 +76,7 @@ fn voters(quorum: &DescribeQuorumResponseTopicPartition) -> Vec<i32> {
     voters
 }
 
-fn directory(quorum: &DescribeQuorumResponseTopicPartition, node: i32) -> Option<[u8; 16]> {
+pub(crate) fn directory(quorum: &DescribeQuorumResponseTopicPartition, node: i32) -> Option<[u8; 16]> {
     let voters = quorum
         .current_voters
         .iter()
@@ -104,7 +104,7 @@ async fn add(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, S
     (ErrorCode::from_code(answer.error_code), words)
 }
 
-async fn remove(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
+pub(crate) async fn remove(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
     let request = RemoveRaftVoterRequest {
         cluster_id: Some(Str::from("simulated")),
         voter_id: node,
@@ -121,9 +121,14 @@ fn accepted(answered: (ErrorCode, String)) {
 
 /// What the health port of a machine says of its readiness.
 async fn readiness(machine: &Machine) -> String {
+    get(machine, "/readyz").await
+}
+
+/// What the health port of a machine answers to a GET, with its head.
+pub(crate) async fn get(machine: &Machine, path: &str) -> String {
     let address = SocketAddr::new(machine.address().ip(), HTTP_PORT);
     let stream = TcpStream::connect(address).await.expect("a connection");
-    let request = "GET /readyz HTTP/1.1\r\nHost: simulated\r\nConnection: close\r\n\r\n";
+    let request = format!("GET {path} HTTP/1.1\r\nHost: simulated\r\nConnection: close\r\n\r\n");
     stream
         .write_all(&[Bytes::from(request)])
         .await
