@@ -3,240 +3,194 @@ produce, and how long things take when a broker goes away.
 
 Replication factor 3, min.insync.replicas 2. Millrace syncs on every in-sync replica before it acknowledges, Kafka does not.
 Recovery is seen by a client: from the signal to the first record acknowledged on the same partition, by a producer that
-tries every 10 ms and refreshes its metadata every 100 ms (librdkafka). A steady run during which a leader or an ISR
-changed is said so: its numbers do not count.
+tries every 10 ms and refreshes its metadata every 100 ms (librdkafka).
+
+A number does not count, and the table says so, where an in-sync set, a leader or the quorum's leader changed under a produce
+run, and latencies do not count where less than 99 % of the asked rate was reached. What fails leaves its reason in its cells and costs
+a new cluster, not the run. A default run takes about an hour, and never more than --minutes for each side and 10 for the
+second look at Millrace.
 """
 
 import argparse
-import base64
 import os
-import shutil
 import signal
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-import uuid
+from concurrent.futures import TimeoutError as NotInTime
 
-from common import RECORD_SIZE, free_port, machine, processor_s, produce, resident_mib, table
+from brokers import DEADLINE_S, NODES, Cluster, Kafka, Millrace, Watch, patience_s, say
+from common import RECORD_SIZE, Failed, OutOfTime, allow_files, machine, produce
 from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
+from figures import Figure, figure, of_run, spread, table
 
 RATE = 20_000
-NODES = 3
-DEADLINE_S = 180
-TOPIC = "recover"
+REACHED = 0.99  # of the asked rate, below which a latency is that of a queue in the client
+SATURATED_RUNS = 3
+RESTARTS = 3
+AGAIN_S = 600
+PHASES = ["produce", "catch-up", "quorum", "recovery"]
+FAULTS = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
 
 
-def say(words):
-    print(f"... {words}", file=sys.stderr, flush=True)
+# Produce
+
+AT_RATE = f"RF 3, acks=all at {RATE}/s"
+QUANTILES = [f"{AT_RATE} {quantile}, ms" for quantile in ("p50", "p99", "p99.9")]
+STEADY = [
+    "memory idle of the largest broker (peak), MiB", f"{AT_RATE}: achieved, records/s", *QUANTILES,
+    f"{AT_RATE}: CPU of all brokers per record, us", f"{AT_RATE}: CPU of the client per record, us",
+]
+SATURATED = [
+    "saturated, records/s", "saturated: CPU of all brokers per record, us", "saturated: CPU of the client per record, us",
+    "ISR and leader changes during the produce runs", "memory loaded of the largest broker (peak), MiB",
+]
 
 
-def wait_for(what, condition, within=DEADLINE_S):
-    end = time.monotonic() + within
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    sys.exit(f"not within {within} s: {what}")
+def steady(cluster, arguments, keep):
+    keep({STEADY[0]: cluster.note_memory()})
+    cluster.create("steady", 3)
+    run = lambda records, rate, warmup: produce(
+        arguments.tools, cluster.bootstrap(), "steady", records, rate, warmup, cluster.processor, min(600, cluster.left_s())
+    )
+    run(arguments.records // 4, RATE, arguments.records // 8)  # the brokers' own warm-up
+    watch = Watch(cluster, "steady")
+    found = run(arguments.records, RATE, arguments.records // 4)
+    doubt = watch.doubt()
+    changes = [doubt] if doubt else []
+    slow = f"{found.rate:,.0f} records/s of {RATE:,} were reached" if found.rate < REACHED * RATE else ""
+    of_latency = ", ".join(filter(None, [slow, doubt]))
+    keep({STEADY[1]: Figure(found.rate, doubt=doubt)})
+    keep({name: Figure(value, doubt=of_latency) for name, value in zip(QUANTILES, (found.p50_ms, found.p99_ms, found.p999_ms))})
+    keep({STEADY[-2]: of_run(found.brokers_us, doubt), STEADY[-1]: of_run(found.client_us, doubt)})
+
+    run(arguments.records // 2, -1, arguments.records // 4)
+    watch = Watch(cluster, "steady")
+    runs = sorted((run(arguments.records, -1, arguments.records // 4) for _ in range(SATURATED_RUNS)), key=lambda one: one.rate)
+    doubt = watch.doubt()
+    changes += [doubt] if doubt else []
+    middle = runs[len(runs) // 2]
+    say(f"{cluster.peer.name}: saturated runs, records/s: " + ", ".join(f"{one.rate:,.0f}" for one in runs))
+    keep({
+        SATURATED[0]: Figure(middle.rate, doubt=doubt),
+        SATURATED[1]: of_run(middle.brokers_us, doubt),
+        SATURATED[2]: of_run(middle.client_us, doubt),
+        SATURATED[3]: Figure(len(changes), doubt="; ".join(changes), is_count=True),
+        SATURATED[4]: cluster.note_memory(),
+    })
 
 
-class Millrace:
-    name = "Millrace (sync)"
+# Catch-up
 
-    def __init__(self, arguments):
-        self.binary = os.path.abspath(arguments.broker)
-        self.shards = max(1, (os.cpu_count() or 1) // NODES)
-
-    def prepare(self, folder):
-        self.control = [free_port() for _ in range(NODES)]
-        self.http = [free_port() for _ in range(NODES)]
-        self.cluster_id = str(uuid.uuid4())
-
-    def command(self, folder, node, port):
-        voters = ",".join(f"{index}@127.0.0.1:{self.control[index]}" for index in range(NODES))
-        properties = {
-            "node.id": node,
-            "cluster.id": self.cluster_id,
-            "listeners": f"PLAINTEXT://127.0.0.1:{port}",
-            "log.dirs": f"{folder}/data-{node}",
-            "http.listener": f"127.0.0.1:{self.http[node]}",
-            "admin.listener": "127.0.0.1:0",
-            "control.listener": f"127.0.0.1:{self.control[node]}",
-            "replication.listener": "127.0.0.1:0",
-            "controller.quorum.voters": voters,
-            "shards": self.shards,
-            "auto.create.topics.enable": "false",
-            "min.insync.replicas": 2,
-            "offsets.topic.replication.factor": 3,
-        }
-        flags = [part for name, value in properties.items() for part in ("--override", f"{name}={value}")]
-        return [self.binary, *flags]
-
-    def shrinks(self, cluster):
-        """ISR shrinks that the brokers that run have counted since their start."""
-        total = 0
-        for node, process in enumerate(cluster.processes):
-            if process is None:
-                continue
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.http[node]}/metrics", timeout=5) as answer:
-                for line in answer.read().decode().splitlines():
-                    if "isr_shrinks_total" in line and not line.startswith("#"):
-                        total += float(line.rsplit(" ", 1)[1])
-        return total
+CATCH_UP = [
+    "follower with nothing new to do: start to registered, ms", "follower: start to registered, ms", "catch-up of a follower, registered to in sync, MiB/s",
+    "catch-up of a follower, start included, MiB/s",
+]
 
 
-class Kafka:
-    name = "Kafka 4.4 (no sync)"
-
-    def __init__(self, arguments):
-        self.jars = f"{os.path.abspath(arguments.tools)}/*"
-
-    def prepare(self, folder):
-        self.controllers = [free_port() for _ in range(NODES)]
-        self.cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self.logging = f"{folder}/log4j2.properties"
-        with open(self.logging, "w") as file:
-            file.write(
-                "rootLogger.level=INFO\nrootLogger.appenderRefs=out\nrootLogger.appenderRef.out.ref=out\n"
-                "appender.out.type=Console\nappender.out.name=out\nappender.out.layout.type=PatternLayout\n"
-                "appender.out.layout.pattern=%d %p %m%n\n"
-            )
-
-    def command(self, folder, node, port):
-        path = f"{folder}/server-{node}.properties"
-        if not os.path.exists(path):
-            voters = ",".join(f"{index}@127.0.0.1:{self.controllers[index]}" for index in range(NODES))
-            with open(path, "w") as file:
-                file.write(
-                    f"""process.roles=broker,controller
-node.id={node}
-controller.quorum.voters={voters}
-controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{self.controllers[node]}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={folder}/data-{node}
-auto.create.topics.enable=false
-min.insync.replicas=2
-offsets.topic.replication.factor=3
-transaction.state.log.replication.factor=3
-"""
-                )
-            subprocess.run(
-                ["java", "-cp", self.jars, "kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", path],
-                check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
-        return ["java", "-Xmx1G", "-Xms1G", "-XX:+UseG1GC", f"-Dlog4j2.configurationFile={self.logging}", "-cp", self.jars, "kafka.Kafka", path]
-
-    def shrinks(self, cluster):
-        """What the brokers wrote of it into their logs."""
-        total = 0
-        for node in range(NODES):
-            with open(f"{cluster.folder}/log-{node}", errors="replace") as log:
-                total += sum("Shrinking ISR" in line for line in log)
-        return total
+def leave(cluster, node, topic, how=signal.SIGTERM, limit_s=DEADLINE_S):
+    """Ends a broker and waits until the others have it in no in-sync set; seconds until its process was gone."""
+    took = cluster.end(node, how, limit_s)
+    without_it = lambda told: node not in told.brokers and all(node not in one.isr for one in told.partitions.values())
+    cluster.wait(f"broker {node} has left the ISR of {topic}", lambda: cluster.agreed_on(topic, without_it), limit_s)
+    return took
 
 
-class Cluster:
-    """Three processes of one kind."""
+def come_back(cluster, node, topic, limit_s=DEADLINE_S):
+    """Starts a broker; seconds until the others have it registered, and until it is in sync everywhere."""
+    start = time.monotonic()
+    cluster.start(node)
+    cluster.wait(f"broker {node} is registered", lambda: cluster.agreed_on(topic, lambda told: node in told.brokers, without=node), limit_s)
+    registered = time.monotonic()
+    cluster.wait(f"broker {node} is in sync", lambda: cluster.is_whole(topic, without=node), limit_s)
+    return registered - start, time.monotonic() - start
 
-    def __init__(self, peer, arguments):
-        self.peer = peer
-        self.tools = arguments.tools
-        self.folder = tempfile.mkdtemp(prefix="millrace-bench-", dir=arguments.dir)
-        self.ports = [free_port() for _ in range(NODES)]
-        self.processes = [None] * NODES
-        peer.prepare(self.folder)
 
-    def bootstrap(self, without=None):
-        return ",".join(f"127.0.0.1:{port}" for node, port in enumerate(self.ports) if node != without)
+def catch_up(cluster, arguments, keep):
+    node = NODES - 1
+    cluster.create("away", 3)
+    before = cluster.peer.disturbances(cluster, without=node)
+    leave(cluster, node, "away")
+    if cluster.peer.disturbances(cluster, without=node) == before:
+        raise Failed(f"a broker left, and what counts ISR and leader changes saw nothing: {before}")
+    idle_s, _ = come_back(cluster, node, "away")
+    keep({CATCH_UP[0]: idle_s * 1000})
+    leave(cluster, node, "away")
+    produce(arguments.tools, cluster.bootstrap(without=node), "away", arguments.records, -1, within_s=min(600, cluster.left_s()))
+    registered_s, whole_s = come_back(cluster, node, "away")
+    size = arguments.records * RECORD_SIZE / 2**20
+    # Who fetches before it is registered may be in sync as soon as it is; the last line is then the honest one.
+    keep({CATCH_UP[1]: registered_s * 1000, CATCH_UP[2]: size / (whole_s - registered_s), CATCH_UP[3]: size / whole_s})
 
-    def start(self, node):
-        command = self.peer.command(self.folder, node, self.ports[node])
-        log = open(f"{self.folder}/log-{node}", "a")
-        self.processes[node] = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        log.close()
 
-    def start_all(self):
-        for node in range(NODES):
-            self.start(node)
-        wait_for("three brokers", lambda: len(self.brokers()) == NODES)
+# The quorum's leader
 
-    def admin(self, without=None, patience_ms=5000):
-        return AdminClient({"bootstrap.servers": self.bootstrap(without), "socket.timeout.ms": patience_ms, "topic.metadata.refresh.interval.ms": 100, "log_level": 0})
+def rounds_of(cluster, wanted, one, keep):
+    """Makes rounds (turn -> name -> milliseconds) while there is time, and keeps what they say also where a later one fails: that
+    one would have been the worst."""
+    times = {}
 
-    def brokers(self):
-        for node, process in enumerate(self.processes):
-            if process is not None and process.poll() is not None:
-                with open(f"{self.folder}/log-{node}", errors="replace") as log:
-                    sys.exit(f"broker {node} ended: {log.read()[-2000:]}")
-        try:
-            return self.admin().list_topics("steady", timeout=2).brokers
-        except KafkaException:
-            return {}
+    def kept(with_worst):
+        for what, found in times.items():
+            rows = spread(what, found, wanted)
+            keep(rows if with_worst else dict(list(rows.items())[:1]))
 
-    def create(self, topic, partitions):
-        new = NewTopic(topic, num_partitions=partitions, replication_factor=NODES)
-        admin = self.admin(patience_ms=120_000)  # kept until the answer is there
-        admin.create_topics([new], operation_timeout=60, request_timeout=120)[topic].result()
-        wait_for(f"{topic} has leaders", lambda: self.is_whole(topic))
+    try:
+        for turn in range(wanted):
+            if times and time.monotonic() > cluster.until:
+                break
+            for what, took in one(turn).items():
+                times.setdefault(what, []).append(took)
+    except OutOfTime:
+        kept(with_worst=True)
+        raise
+    except BaseException:
+        kept(with_worst=False)
+        raise
+    kept(with_worst=True)
 
-    def partition(self, topic, number=0, without=None):
-        try:
-            found = self.admin(without).list_topics(topic, timeout=5).topics.get(topic)
-        except KafkaException:
-            return None
-        return found.partitions.get(number) if found else None
 
-    def is_whole(self, topic, without=None):
-        """Every partition has a leader, and every replica is in sync; asked of those that were not away, if somebody was: who
-        comes back may still tell what it knew when it left."""
-        try:
-            found = self.admin(without).list_topics(topic, timeout=10).topics.get(topic)
-        except KafkaException:
-            return False
-        if not found or not found.partitions:
-            return False
-        return all(one.leader >= 0 and len(one.isrs) == NODES for one in found.partitions.values())
+QUORUM = "quorum leader killed to first CreateTopics"
 
-    def quorum_leader(self):
-        out = subprocess.run(
-            ["java", "-cp", f"{os.path.abspath(self.tools)}/*", "org.apache.kafka.tools.MetadataQuorumCommand", "--bootstrap-server", self.bootstrap(), "describe", "--status"],
-            check=True, capture_output=True, text=True,
-        ).stdout
-        return next(int(line.split()[-1]) for line in out.splitlines() if line.startswith("LeaderId"))
 
-    def memory(self):
-        return max(resident_mib(process.pid) for process in self.processes)
+def quorum_loss(cluster, arguments, keep):
+    def one(turn):
+        topic = f"quorum-{turn}"
+        leader, _ = cluster.quorum()
+        admin = cluster.admin(without=leader)
+        admin.list_topics("base", timeout=DEADLINE_S)
+        if cluster.quorum()[0] != leader:
+            return one(turn)
+        at = time.monotonic()
+        cluster.end(leader, signal.SIGKILL)
+        while True:
+            try:
+                admin.list_topics("base", timeout=1)  # who is to be asked now
+                new = NewTopic(topic, num_partitions=1, replication_factor=2)
+                admin.create_topics([new], operation_timeout=5, request_timeout=2)[topic].result(10)
+                break
+            except (KafkaException, NotInTime) as error:
+                if isinstance(error, KafkaException) and error.args[0].name() == "TOPIC_ALREADY_EXISTS":
+                    break
+                if time.monotonic() - at > DEADLINE_S:
+                    raise Failed(f"no topic was made after the quorum's leader was killed: {error}") from error
+        took = (time.monotonic() - at) * 1000
+        say(f"{cluster.peer.name}: {QUORUM}, round {turn + 1}: {took:,.0f} ms")
+        come_back(cluster, leader, "base")
+        cluster.delete([topic])
+        return {QUORUM: took}
 
-    def processor(self):
-        return sum(processor_s(process.pid) for process in self.processes)
+    rounds_of(cluster, arguments.rounds, one, keep)
 
-    def send(self, node, what):
-        self.processes[node].send_signal(what)
 
-    def end(self, node, what=signal.SIGTERM):
-        process, self.processes[node] = self.processes[node], None
-        process.send_signal(what)
-        process.wait(60)
-
-    def close(self):
-        for process in self.processes:
-            if process is not None:
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-                process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
+# Recovery
 
 class Prober:
     """A producer that tries one partition all the time and knows when each record was acknowledged."""
 
     def __init__(self, cluster, topic, number):
-        self.topic, self.number = topic, number
+        self.cluster, self.topic, self.number = cluster, topic, number
         self.acknowledged = []
         self.producer = Producer({
             "bootstrap.servers": cluster.bootstrap(), "acks": "all", "linger.ms": 0, "max.in.flight": 1, "retry.backoff.ms": 10,
@@ -257,152 +211,170 @@ class Prober:
     def until(self, condition, what):
         end = time.monotonic() + DEADLINE_S
         while not condition():
+            self.cluster.left_s()
             if time.monotonic() > end:
-                sys.exit(f"not within {DEADLINE_S} s: {what}")
+                raise Failed(f"not within {DEADLINE_S} s: {what}")
             self.step()
 
 
-def recovery(cluster, topic, number, how):
-    """Milliseconds from `how` done to the partition's leader to the first record sent after it and acknowledged; the broker is
-    back and in sync when it returns."""
+class Moved(Exception):
+    """The leader was another one before the signal: the round shows nothing."""
+
+
+def recovery(cluster, topic, number, how, limit_s):
+    """(milliseconds from the signal to the partition's leader to the first record sent after it and acknowledged, whether that
+    broker also led the quorum). It is back and in sync when this returns."""
     prober = Prober(cluster, topic, number)
-    prober.until(lambda: len(prober.acknowledged) > 20, "records before the fault")
-    leader = cluster.partition(topic, number).leader
+    prober.until(lambda: len(prober.acknowledged) > 20, "records acknowledged before the fault")
+    quorum, _ = cluster.quorum()
+    before = cluster.leader(topic, number)
+    victim = before.leader
     at = time.monotonic()
     if how == signal.SIGKILL:
-        cluster.end(leader, how)
+        cluster.end(victim, how)
     else:
-        cluster.send(leader, how)
-    stopped = time.monotonic()
+        cluster.send(victim, how)
+    silent = time.monotonic()
     # Sent once the old leader is surely silent, timed from the signal: waiting for the process to end is part of the outage.
-    after = lambda: [done for sent, done in prober.acknowledged if sent > stopped]
+    after = lambda: [done for sent, done in prober.acknowledged if sent > silent]
     prober.until(after, "a record acknowledged after the fault")
     took = (min(after()) - at) * 1000
     prober.producer.purge()
-    if how == signal.SIGKILL:
-        cluster.start(leader)
-    else:
-        cluster.send(leader, signal.SIGCONT)
-    wait_for("the broker is back in sync", lambda: cluster.is_whole(topic, without=leader))
-    return took
+    prober.producer.poll(0)
 
+    def another_leads(told):
+        now = told.partitions.get(number)
+        return now is not None and now.leader not in (-1, victim) and now.epoch > before.epoch
 
-def steady(cluster, arguments):
-    """Replicated produce at a fixed rate, then as fast as it goes."""
-    cluster.create("steady", 3)
-    produce(arguments.tools, cluster.bootstrap(), "steady", RATE * 3, RATE)
-    shrinks = cluster.peer.shrinks(cluster)
-    leaders = [cluster.partition("steady", number).leader for number in range(3)]
-    before = cluster.processor()
-    warmup = RATE * 5
-    sent = warmup + arguments.records
-    _, p50, _, p99, p999 = produce(arguments.tools, cluster.bootstrap(), "steady", sent, RATE, warmup)
-    used = cluster.processor() - before
-    rate, *_ = produce(arguments.tools, cluster.bootstrap(), "steady", arguments.records, -1)
-    shrunk = cluster.peer.shrinks(cluster) - shrinks
-    moved = sum(cluster.partition("steady", number).leader != leader for number, leader in enumerate(leaders))
-    if shrunk or moved:
-        say(f"{cluster.peer.name}: {shrunk:.0f} ISR shrinks, {moved} other leaders after the steady runs: these numbers do not count")
-    return {
-        f"RF 3, acks=all at {RATE}/s p50, ms": p50,
-        f"RF 3, acks=all at {RATE}/s p99, ms": p99,
-        f"RF 3, acks=all at {RATE}/s p99.9, ms": p999,
-        "CPU of all brokers per record, us": used / sent * 1e6,
-        "unthrottled, records/s": rate,
-        "memory of the largest broker, MiB": cluster.memory(),
-        "ISR shrinks during these": shrunk,
-        "partitions led by another after these": moved,
-    }
-
-
-def catch_up(cluster, arguments):
-    """MiB/s at which a broker that was away fills its log again."""
-    cluster.create("away", 3)
-    cluster.end(2)
-    records = arguments.records
-    produce(arguments.tools, cluster.bootstrap(without=2), "away", records, -1)
-    start = time.monotonic()
-    cluster.start(2)
-    wait_for("the broker has caught up", lambda: cluster.is_whole("away", without=2))
-    return {"catch-up of a follower, start included, MiB/s": records * RECORD_SIZE / 2**20 / (time.monotonic() - start)}
-
-
-def sees_brokers(admin):
     try:
-        return bool(admin.list_topics("steady", timeout=5).brokers)
-    except KafkaException:
-        return False
+        cluster.wait("another leads", lambda: cluster.agreed_on(topic, another_leads), 10)
+        moved = False
+    except Failed:
+        cluster.look()
+        moved = True
+    if how == signal.SIGKILL:
+        cluster.start(victim)
+    else:
+        cluster.send(victim, signal.SIGCONT)
+    cluster.wait("the broker is back in sync", lambda: cluster.is_whole(topic, without=victim), limit_s)
+    if moved:
+        raise Moved(f"records were acknowledged, and nobody says that another leads {topic}-{number} since broker {victim} got {how.name}")
+    return took, victim == quorum
 
 
-def quorum_loss(cluster, arguments):
-    times = []
-    for turn in range(arguments.rounds):
-        leader = cluster.quorum_leader()
-        admin = cluster.admin(without=leader)
-        wait_for("the others answer", lambda: sees_brokers(admin))
-        at = time.monotonic()
-        cluster.end(leader, signal.SIGKILL)
-        topic = f"quorum-{turn}"
-        while True:
-            try:
-                admin.list_topics("steady", timeout=1)  # who is to be asked now
-                new = NewTopic(topic, num_partitions=1, replication_factor=2)
-                admin.create_topics([new], operation_timeout=5, request_timeout=2)[topic].result()
-                break
-            except KafkaException as error:
-                if error.args[0].name() == "TOPIC_ALREADY_EXISTS":
+def of_faults(how, partitions):
+    return f"{FAULTS[how]} to first ack, {partitions:,} partitions"
+
+
+def ensure(cluster, topic, partitions):
+    """The topic of this step, and none of the earlier steps: their partitions would be moved and recovered too."""
+    if partitions in cluster.recovery_topics:
+        return
+    cluster.delete(cluster.recovery_topics.values())
+    cluster.recovery_topics.clear()
+    cluster.recovery_topics[partitions] = topic
+    cluster.create(topic, partitions)
+
+
+def faults(how, partitions):
+    topic = f"recover-{partitions}"
+
+    def measure_it(cluster, arguments, keep):
+        ensure(cluster, topic, partitions)
+        led = 0
+
+        def one(turn):
+            nonlocal led
+            for _ in range(3):
+                try:
+                    took, led_quorum = recovery(cluster, topic, turn % partitions, how, patience_s(partitions))
                     break
-                if time.monotonic() - at > DEADLINE_S:
-                    sys.exit(f"no topic was created after the quorum's leader was killed: {error}")
-        times.append((time.monotonic() - at) * 1000)
-        cluster.start(leader)
-        wait_for("the broker is back", lambda: len(cluster.brokers()) == NODES and cluster.is_whole("steady"))
-    return spread("quorum leader killed to first CreateTopics", times)
+                except Moved as why:
+                    say(f"{cluster.peer.name}: a round is repeated: {why}")
+            else:
+                raise Failed("the leader had moved before the signal three times")
+            led += led_quorum
+            words = ", its broker led the quorum too" if led_quorum else ""
+            say(f"{cluster.peer.name}: {of_faults(how, partitions)}, round {turn + 1}: {took:,.0f} ms{words}")
+            return {of_faults(how, partitions): took}
+
+        rounds_of(cluster, arguments.rounds, one, keep)
+        keep({f"{of_faults(how, partitions)}: rounds that hit the quorum's leader": Figure(led, is_count=True)})
+
+    rows = [f"{of_faults(how, partitions)}, {which}, ms" for which in ("p50", "worst")]
+    return [*rows, f"{of_faults(how, partitions)}: rounds that hit the quorum's leader"], measure_it
 
 
-def spread(what, times):
-    return {f"{what}, p50, ms": statistics.median(times), f"{what}, worst of {len(times)}, ms": max(times)}
+def restarts(partitions):
+    topic = f"recover-{partitions}"
+    shutdown = f"clean shutdown, {partitions:,} partitions"
+    start = f"clean start to registered, {partitions:,} partitions"
+    sync = f"clean start to in sync, {partitions:,} partitions"
+    memory = f"memory of the largest broker (peak), {partitions:,} partitions, MiB"
+
+    def measure_it(cluster, arguments, keep):
+        ensure(cluster, topic, partitions)
+
+        def one(turn):
+            node = (NODES - 1 - turn) % NODES
+            down_s = leave(cluster, node, topic, limit_s=patience_s(partitions))
+            registered_s, whole_s = come_back(cluster, node, topic, patience_s(partitions))
+            return {shutdown: down_s * 1000, start: registered_s * 1000, sync: whole_s * 1000}
+
+        rounds_of(cluster, RESTARTS, one, keep)
+        keep({memory: cluster.note_memory()})
+
+    rows = [f"{what}, {which}, ms" for what in (shutdown, start, sync) for which in ("p50", "worst")]
+    return [*rows, memory], measure_it
 
 
-def clean_restart(cluster, topic):
-    cluster.end(2)
-    start = time.monotonic()
-    cluster.start(2)
-    wait_for("the restarted broker is in sync", lambda: cluster.is_whole(topic, without=2))
-    return (time.monotonic() - start) * 1000
+def steps(arguments):
+    """(name, rows, what fills them) of the chosen phases, in order. A step that fails costs the next a new cluster."""
+    found = []
+    if "produce" in arguments.phases:
+        found.append(("produce", STEADY + SATURATED, steady))
+    if "catch-up" in arguments.phases:
+        found.append(("catch-up", CATCH_UP, catch_up))
+    if "quorum" in arguments.phases:
+        found.append(("loss of the quorum's leader", [f"{QUORUM}, p50, ms", f"{QUORUM}, worst, ms"], quorum_loss))
+    if "recovery" in arguments.phases:
+        for partitions in arguments.partitions:
+            for how, word in FAULTS.items():
+                found.append((f"{word} of a leader, {partitions:,} partitions", *faults(how, partitions)))
+            found.append((f"clean restart, {partitions:,} partitions", *restarts(partitions)))
+    return found
 
 
-def measure(peer, arguments):
-    cluster = Cluster(peer, arguments)
-    rows = {}
+def measure(peer, chosen, arguments, limit_s, rows):
+    """Fills `rows` step by step, so that what was measured is there whatever comes."""
+    until = time.monotonic() + limit_s
+    cluster = None
 
     def keep(new):
-        """Figures are shown when they are there: a run of an hour may end before its table."""
-        rows.update(new)
         for metric, value in new.items():
-            say(f"{peer.name}: {metric}: {value:,.1f}")
+            rows[metric] = figure(value)
+            say(f"{peer.name}: {metric}: {rows[metric]}")
 
     try:
-        cluster.start_all()
-        keep({"memory idle of the largest broker, MiB": cluster.memory()})
-        say(f"{peer.name}: produce")
-        keep(steady(cluster, arguments))
-        say(f"{peer.name}: catch-up")
-        keep(catch_up(cluster, arguments))
-        say(f"{peer.name}: loss of the quorum's leader")
-        keep(quorum_loss(cluster, arguments))
-        for partitions in arguments.partitions:
-            topic = f"{TOPIC}-{partitions}"
-            cluster.create(topic, partitions)
-            for how, word in ((signal.SIGKILL, "kill -9"), (signal.SIGSTOP, "SIGSTOP")):
-                say(f"{peer.name}: {word} of a leader, {partitions} partitions")
-                times = [recovery(cluster, topic, turn % partitions, how) for turn in range(arguments.rounds)]
-                keep(spread(f"{word} to first ack, {partitions:,} partitions", times))
-            keep({f"clean restart to in sync, {partitions:,} partitions, ms": clean_restart(cluster, topic)})
-        keep({"memory of the largest broker at the end, MiB": cluster.memory()})
-        return rows
+        for name, metrics, step in chosen:
+            try:
+                say(f"{peer.name}: {name} (load average {os.getloadavg()[0]:.1f})")
+                if cluster is None:
+                    cluster = Cluster(peer, arguments.dir, until)
+                    cluster.bring_up()
+                step(cluster, arguments, keep)
+                missing = "the step did not say it"
+            except (Failed, KafkaException, NotInTime, OSError, subprocess.SubprocessError, ValueError) as error:
+                missing = " ".join(f"{error or type(error).__name__}".split())
+                say(f"{peer.name}: {name} failed: {missing}")
+                if cluster is not None:
+                    cluster.close()
+                    cluster = None
+            for metric in metrics:
+                rows.setdefault(metric, Figure(None, failed=f"{name}: {missing}"))
     finally:
-        cluster.close()
+        if cluster is not None:
+            cluster.close()
 
 
 def main():
@@ -411,18 +383,35 @@ def main():
     parser.add_argument("--tools", required=True)
     parser.add_argument("--records", type=int, default=400_000)
     parser.add_argument("--rounds", type=int, default=10, help="how often each fault is made")
-    parser.add_argument("--partitions", type=int, nargs="+", default=[1, 1_000, 10_000])
-    parser.add_argument("--dir", default=None, help="where the data lies; a real disk, not a tmpfs")
+    parser.add_argument("--partitions", type=int, nargs="+", default=[1, 1_000, 10_000], help="of the topic whose leader is lost")
+    parser.add_argument("--phases", nargs="+", choices=PHASES, default=PHASES, metavar="PHASE", help=f"which of {', '.join(PHASES)}; default: all")
+    parser.add_argument("--minutes", type=float, default=60, help="most that each side may take; what has no time fails in its cells")
+    parser.add_argument("--dir", default=None, help="where the data lies; a real disk, a tmpfs is refused")
     parser.add_argument("--only", choices=["millrace", "kafka"])
+    parser.add_argument(
+        "--again", action=argparse.BooleanOptionalAction, default=True, help="measure produce for Millrace once more after Kafka, so that a drift of the machine shows"
+    )
     arguments = parser.parse_args()
-    peers = {"millrace": Millrace, "kafka": Kafka}
-    chosen = [make(arguments) for name, make in peers.items() if arguments.only in (None, name)]
-    print(machine())
+    allow_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the brokers are ended and the table is printed
+    chosen = steps(arguments)
+    runs = [(peer, peer.name, chosen, arguments.minutes * 60) for peer in (
+        make(arguments) for name, make in {"millrace": Millrace, "kafka": Kafka}.items() if arguments.only in (None, name)
+    )]
+    if arguments.again and arguments.only is None and "produce" in arguments.phases:
+        runs.append((runs[0][0], f"{runs[0][1]}, again", chosen[:1], AGAIN_S))
+    print(machine(arguments.dir))
     print(
         f"three brokers, RF 3, min.insync.replicas 2; client: Kafka's ProducerPerformance, {RECORD_SIZE}-byte records, acks=all, linger 1 ms, "
-        "and librdkafka; clients and brokers share the cores\n"
+        f"and librdkafka; clients and brokers share the cores. {arguments.records:,} records (saturated: median of {SATURATED_RUNS} runs), "
+        f"{arguments.rounds} rounds of each fault, {RESTARTS} restarts\n", flush=True,
     )
-    table({peer.name: measure(peer, arguments) for peer in chosen})
+    columns = {}
+    try:
+        for peer, column, of_it, limit_s in runs:
+            measure(peer, of_it, arguments, limit_s, columns.setdefault(column, {}))
+    finally:
+        table(columns, [metric for _, metrics, _ in chosen for metric in metrics])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Runs one Millrace broker and one Apache Kafka broker, one after the other, under the same client, and prints both.
 
-Measured from outside: start of the process to the first acknowledged record (librdkafka), resident memory idle and after
+Measured from outside: start of the process to the first acknowledged record (librdkafka), peak of resident memory idle and after
 load, latency of acks=all at a fixed rate and throughput unthrottled (Kafka's own ProducerPerformance), processor time of
 the broker per record. Millrace syncs before it acknowledges; Kafka by default does not, so a second Kafka run with
 flush.messages=1 shows what the same promise costs there.
@@ -18,10 +18,12 @@ import tempfile
 import time
 import uuid
 
-from common import RECORD_SIZE, free_port, machine, processor_s, produce, resident_mib, table
+from common import RECORD_SIZE, Failed, allow_files, free_port, jars, kafka_version, machine, peak_mib, processor_s, produce
 from confluent_kafka import Producer
+from figures import Figure, of_run, table
 
 RATE = 20_000
+REACHED = 0.99  # of the asked rate, below which a latency is that of a queue in the client
 DEADLINE_S = 120
 
 
@@ -44,9 +46,9 @@ class Millrace:
 
 class Kafka:
     def __init__(self, arguments, flush):
-        self.jars = f"{os.path.abspath(arguments.tools)}/*"
+        self.jars = jars(arguments.tools)
         self.flush = flush
-        self.name = "Kafka 4.4 (flush.messages=1)" if flush else "Kafka 4.4 (default, no sync)"
+        self.name = f"Kafka {kafka_version(arguments.tools)} ({'flush.messages=1' if flush else 'default, no sync'})"
 
     def prepare(self, folder, port):
         controller = free_port()
@@ -109,21 +111,22 @@ def measure(peer, arguments):
         with open(f"{folder}/log", "w") as log:
             process, start_s = first_acknowledged(command, port, log)
             time.sleep(3)
-            row = {"start to first acknowledged record, ms": start_s * 1000, "memory idle, MiB": resident_mib(process.pid)}
-            produce(arguments.tools, f"127.0.0.1:{port}", "warm", RATE * 3, RATE)
-            before = processor_s(process.pid)
-            warmup = RATE * 5
-            sent = warmup + arguments.records
-            _, p50, _, p99, p999 = produce(arguments.tools, f"127.0.0.1:{port}", "steady", sent, RATE, warmup)
-            used = processor_s(process.pid) - before
+            row = {"start to first acknowledged record, ms": start_s * 1000, "memory idle (peak), MiB": peak_mib(process.pid)}
+            run = lambda topic, records, rate, warmup: produce(
+                arguments.tools, f"127.0.0.1:{port}", topic, records, rate, warmup, lambda: processor_s(process.pid)
+            )
+            run("warm", RATE * 3, RATE, 1)
+            found = run("steady", arguments.records, RATE, RATE * 5)
+            slow = f"{found.rate:,.0f} records/s of {RATE:,} were reached" if found.rate < REACHED * RATE else ""
             row |= {
-                f"acks=all at {RATE}/s p50, ms": p50,
-                f"acks=all at {RATE}/s p99, ms": p99,
-                f"acks=all at {RATE}/s p99.9, ms": p999,
-                "broker CPU per record, us": used / sent * 1e6,
+                f"acks=all at {RATE}/s: achieved, records/s": found.rate,
+                f"acks=all at {RATE}/s p50, ms": Figure(found.p50_ms, doubt=slow),
+                f"acks=all at {RATE}/s p99, ms": Figure(found.p99_ms, doubt=slow),
+                f"acks=all at {RATE}/s p99.9, ms": Figure(found.p999_ms, doubt=slow),
+                "broker CPU per record, us": of_run(found.brokers_us),
             }
-            rate, *_ = produce(arguments.tools, f"127.0.0.1:{port}", "full", arguments.records, -1)
-            row |= {"unthrottled, records/s": rate, "memory loaded, MiB": resident_mib(process.pid)}
+            found = run("full", arguments.records, -1, arguments.records // 4)
+            row |= {"unthrottled, records/s": found.rate, "memory loaded (peak), MiB": peak_mib(process.pid)}
             return row
     finally:
         if process is not None:
@@ -145,13 +148,17 @@ def main():
     arguments = parser.parse_args()
     peers = [Millrace(arguments)] if arguments.only != "kafka" else []
     peers += [Kafka(arguments, False), Kafka(arguments, True)] if arguments.only != "millrace" else []
-    print(machine())
+    allow_files()
+    print(machine(arguments.dir))
     print(f"client: Kafka's ProducerPerformance, {RECORD_SIZE}-byte records, acks=all, linger 1 ms; client and broker share the cores\n")
     rows = {}
     for peer in peers:
         print(f"... {peer.name}", file=sys.stderr, flush=True)
-        rows[peer.name] = measure(peer, arguments)
-    table(rows)
+        try:
+            rows[peer.name] = measure(peer, arguments)
+        except Failed as error:
+            sys.exit(f"{peer.name}: {error}")
+    table(rows, next(iter(rows.values())))
 
 
 if __name__ == "__main__":

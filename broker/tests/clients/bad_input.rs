@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::broker::{Broker, free_port};
 use crate::kcat::{create_topic, kcat, numbered, read_all};
-use crate::program::{prepared, run, wait};
+use crate::program::{is_root, prepared, run, wait};
 
 /// Sends bytes to the Kafka port and returns what came back before the broker closed the connection.
 fn answer_to(broker: &Broker, bytes: &[u8]) -> Vec<u8> {
@@ -169,8 +169,7 @@ print("acked", acked, "failed", len(failed), failed[:1])
 
 #[test]
 fn a_full_disk_refuses_producers_serves_consumers_and_heals() {
-    let root = run(Command::new("id").arg("-u"), "").success().trim() == "0";
-    if !root {
+    if !is_root() {
         println!("skipped: mounting a small file system needs root");
         return;
     }
@@ -243,8 +242,7 @@ fn a_full_disk_refuses_producers_serves_consumers_and_heals() {
 
 #[test]
 fn a_read_only_data_directory_is_one_clear_line() {
-    let root = run(Command::new("id").arg("-u"), "").success().trim() == "0";
-    if !root {
+    if !is_root() {
         println!("skipped: mounting a file system needs root");
         return;
     }

@@ -3,17 +3,30 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{BROKERS, Cluster, Load};
+use crate::cluster::{BROKERS, Cluster};
+use crate::load::{Clients, Load};
+use crate::program::is_root;
 
 const PARTITIONS: u32 = 3;
+/// A promise, not a measurement: restarting the brokers in turn makes no partition wait longer than this, neither for
+/// acknowledgements nor for records.
+const LONGEST_GAP_OF_A_ROLLING_RESTART: Duration = Duration::from_secs(1);
 
 #[test]
 fn brokers_killed_in_turn_lose_nothing() {
+    brokers_are_killed_in_turn(Clients::Librdkafka);
+}
+
+#[test]
+fn brokers_killed_in_turn_lose_nothing_of_java_clients() {
+    brokers_are_killed_in_turn(Clients::Java);
+}
+
+fn brokers_are_killed_in_turn(clients: Clients) {
     let mut cluster = Cluster::start();
     cluster.create_topic("orders", PARTITIONS);
     let bootstrap = cluster.bootstrap();
-    let mut load = Load::start(&bootstrap, "orders", PARTITIONS);
-    load.more(150);
+    let mut load = Load::start(clients, &bootstrap, "orders", PARTITIONS);
     for round in 0..2 * BROKERS {
         // The leader of a partition in every other round, so that each kind of broker is hit.
         let victim = match round % 2 {
@@ -25,7 +38,7 @@ fn brokers_killed_in_turn_lose_nothing() {
         cluster.brokers[victim].start_again();
         cluster.wait_whole("orders");
     }
-    load.audit("six kills");
+    load.audit(&format!("six kills, {clients:?}"));
 }
 
 #[test]
@@ -33,8 +46,7 @@ fn a_stopped_leader_that_goes_on_is_fenced_and_loses_nothing() {
     let cluster = Cluster::start();
     cluster.create_topic("orders", PARTITIONS);
     let bootstrap = cluster.bootstrap();
-    let mut load = Load::start(&bootstrap, "orders", PARTITIONS);
-    load.more(150);
+    let mut load = Load::start(Clients::Librdkafka, &bootstrap, "orders", PARTITIONS);
     for at_least in [Duration::ZERO, Duration::from_secs(30)] {
         let victim = cluster.leader("orders");
         cluster.brokers[victim].signal("STOP");
@@ -55,8 +67,7 @@ fn a_rolling_restart_under_load_shows_no_error() {
     let mut cluster = Cluster::start();
     cluster.create_topic("orders", PARTITIONS);
     let bootstrap = cluster.bootstrap();
-    let mut load = Load::start(&bootstrap, "orders", PARTITIONS);
-    load.more(150);
+    let mut load = Load::start(Clients::Librdkafka, &bootstrap, "orders", PARTITIONS);
     for node in 0..BROKERS {
         cluster.brokers[node].stop();
         load.more(50);
@@ -64,19 +75,31 @@ fn a_rolling_restart_under_load_shows_no_error() {
         cluster.wait_whole("orders");
         load.more(50);
     }
-    load.audit("each broker restarted once");
+    let silences = load.audit("each broker restarted once");
+    for (who, longest) in [
+        ("the producer", silences.producer),
+        ("the group", silences.consumers),
+    ] {
+        assert!(
+            longest <= LONGEST_GAP_OF_A_ROLLING_RESTART,
+            "{who} had to wait {longest:?} while brokers were restarted in turn"
+        );
+    }
 }
 
 #[test]
 fn a_cut_link_between_two_brokers_loses_nothing() {
+    if !is_root() {
+        println!("skipped: network namespaces need root");
+        return;
+    }
     let network = Network::new();
     let places = network.places();
     let places = [0, 1, 2].map(|node| (places[node].0.as_str(), Some(places[node].1.as_str())));
     let cluster = Cluster::at(places);
     cluster.create_topic("orders", PARTITIONS);
     let bootstrap = cluster.bootstrap();
-    let mut load = Load::start(&bootstrap, "orders", PARTITIONS);
-    load.more(150);
+    let mut load = Load::start(Clients::Librdkafka, &bootstrap, "orders", PARTITIONS);
     for (from, to) in [(0, 1), (1, 2), (2, 0)] {
         network.cut(from, to);
         load.more(150);

@@ -13,6 +13,7 @@ mod faults;
 mod groups;
 mod kcat;
 mod kill;
+mod load;
 mod program;
 mod reassign;
 mod syscalls;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -96,6 +96,11 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Output {
     }
 }
 
+/// Whether this test may mount file systems and make network namespaces.
+pub(crate) fn is_root() -> bool {
+    run(Command::new("id").arg("-u"), "").success().trim() == "0"
+}
+
 fn collect(mut from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
@@ -121,14 +126,25 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<bool> {
 /// A program that goes on in the background while the test reads what it prints, line by line.
 pub(crate) struct Running {
     child: Child,
+    /// Of a program that ends when its input does.
+    input: Option<ChildStdin>,
     lines: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Running {
+        Running::with_input(command, Stdio::null())
+    }
+
+    /// A program that ends by itself when its input ends, which is when [`Running::finish`] says so.
+    pub(crate) fn until_told(command: &mut Command) -> Running {
+        Running::with_input(command, Stdio::piped())
+    }
+
+    fn with_input(command: &mut Command, input: Stdio) -> Running {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -148,6 +164,7 @@ impl Running {
             }
         });
         Running {
+            input: child.stdin.take(),
             child,
             lines,
             seen: Vec::new(),
@@ -191,11 +208,56 @@ impl Running {
     pub(crate) fn kill(mut self) -> Vec<String> {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        self.rest()
+    }
+
+    /// Its input ends, and it has to end well by itself; everything it printed.
+    pub(crate) fn finish(mut self) -> Vec<String> {
+        drop(
+            self.input
+                .take()
+                .expect("a program that waits for the end of its input"),
+        );
+        let ended = wait(&mut self.child, DEADLINE);
+        let printed = self.rest();
+        assert_eq!(
+            ended,
+            Some(true),
+            "it had to end well within {DEADLINE:?} of the end of its input; it printed last:\n{}",
+            last_of(&printed)
+        );
+        printed
+    }
+
+    /// SIGTERM, and it has to end, with whatever code; everything it printed.
+    pub(crate) fn terminate(mut self) -> Vec<String> {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        assert!(
+            sent.expect("kill runs").success(),
+            "SIGTERM to a program of this test"
+        );
+        let ended = wait(&mut self.child, DEADLINE);
+        let printed = self.rest();
+        assert!(
+            ended.is_some(),
+            "it had to end within {DEADLINE:?} of SIGTERM; it printed last:\n{}",
+            last_of(&printed)
+        );
+        printed
+    }
+
+    fn rest(&mut self) -> Vec<String> {
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
             self.seen.push(line);
         }
         std::mem::take(&mut self.seen)
     }
+}
+
+fn last_of(lines: &[String]) -> String {
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 impl Drop for Running {
