@@ -60,8 +60,17 @@ pub struct BrokerFacts {
     pub incarnation: String,
     /// No voter knows the cluster, which was formed.
     pub metadata_lost: bool,
+    /// A leader of the metadata quorum that a majority hears counts on it.
+    pub quorum_reachable: bool,
     /// How it sees the cluster; nothing while it has no view.
     pub view: Option<View>,
+}
+
+impl BrokerFacts {
+    /// It serves, and the metadata quorum counts on it.
+    pub fn has_quorum(&self) -> bool {
+        self.state == "Running" && self.quorum_reachable
+    }
 }
 
 /// The cluster as one broker's metadata shows it.
@@ -84,7 +93,7 @@ pub struct View {
 pub enum CanStop {
     /// Yes.
     Allowed,
-    /// No; in words, naming partitions.
+    /// No; in words, naming partitions, or who is missed in the metadata quorum.
     Blocked(String),
 }
 
@@ -174,6 +183,8 @@ impl Broker {
             offline_partitions: offline,
             incarnation: broker.incarnation_id,
             metadata_lost: broker.metadata_lost,
+            // One that is too old to say so is believed, as long as it serves.
+            quorum_reachable: broker.quorum_reachable.unwrap_or(state == "Running"),
             view: cluster.map(|answer| View {
                 controller: Some(answer.controller_id).filter(|id| *id >= 0),
                 serving: answer
@@ -258,17 +269,20 @@ impl Broker {
         if answer.allowed {
             return Ok(CanStop::Allowed);
         }
-        let named: Vec<String> = answer
-            .blocking
-            .iter()
-            .take(3)
-            .map(|one| format!("{}-{}: {}", one.topic, one.partition, one.reason))
-            .collect();
-        Ok(CanStop::Blocked(format!(
-            "{} partitions: {}",
-            answer.blocking_total,
-            named.join("; ")
-        )))
+        Ok(CanStop::Blocked(why_not(&answer)))
+    }
+}
+
+fn why_not(answer: &v1::CanStopResponse) -> String {
+    let named = answer.blocking.iter().take(3);
+    let named: Vec<String> = named
+        .map(|one| format!("{}-{}: {}", one.topic, one.partition, one.reason))
+        .collect();
+    let partitions = format!("{} partitions: {}", answer.blocking_total, named.join("; "));
+    match (answer.blocking_quorum.as_str(), answer.blocking_total) {
+        ("", _) => partitions,
+        (quorum, 0) => quorum.to_owned(),
+        (quorum, _) => format!("{quorum}; {partitions}"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tests only: resources as chained verbs.
 
 use crate::cluster::model::Cluster;
-use crate::cluster::validate::{Defaults, validate};
+use crate::cluster::validate::{Defaults, Kept, validate};
 use crate::crd::kafka_cluster::{Advertised, Listener, ListenerKind, PullPolicy, Resources, plain_listener};
 use crate::crd::{ConfigValue, KafkaCluster, KafkaClusterStatus};
 use serde_json::json;
@@ -95,5 +95,5 @@ impl ClusterBuilder {
 
 /// The cluster after `validate`.
 pub(crate) fn checked(cluster: ClusterBuilder) -> Cluster {
-    validate(&cluster.build(), None, &defaults()).unwrap()
+    validate(&cluster.build(), &Kept::default(), &defaults()).unwrap()
 }

@@ -71,7 +71,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
   verbs: [list, watch, delete]
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  # patch: a larger size.
+  # patch: a larger size, and that the cluster whose data they have was formed.
   verbs: [list, watch, patch]
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -10,7 +10,7 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, Preconditions,
     PropagationPolicy,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What became of a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,14 @@ pub async fn apply(
                 let deleted = services.delete(name, &DeleteParams::default()).await;
                 gone_is_fine(deleted.map(drop), || format!("delete service {name}"))?;
             }
-            Step::GrowClaim { name, size } => grow(client, namespace, name, size).await?,
+            Step::GrowClaim { name, size } => {
+                let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+                patch_claim(client, namespace, name, &patch, "grow").await?;
+            }
+            Step::MarkFormed(name) => {
+                let patch = json!({"metadata": {"annotations": {labels::FORMED: "true"}}});
+                patch_claim(client, namespace, name, &patch, "annotate").await?;
+            }
             Step::Advertise { node_id, addresses } => {
                 let told = async {
                     connect(observed, cluster_id, *node_id)
@@ -127,14 +134,19 @@ fn kind_word(kind: Kind) -> &'static str {
     kind.name()
 }
 
-async fn grow(client: &Client, namespace: &str, name: &str, size: &str) -> Result<(), ApplyError> {
+async fn patch_claim(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    patch: &Value,
+    verb: &str,
+) -> Result<(), ApplyError> {
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace);
-    let patch = json!({"spec": {"resources": {"requests": {"storage": size}}}});
     let patched = claims
-        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await;
     patched.map(drop).map_err(|source| ApplyError {
-        what: format!("grow volume claim {name}"),
+        what: format!("{verb} volume claim {name}"),
         source,
     })
 }

@@ -6,6 +6,7 @@ pub mod lost;
 pub mod model;
 pub mod observe;
 pub mod plan;
+pub mod roll;
 pub mod status;
 pub mod validate;
 
@@ -45,7 +46,12 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>,
             .annotations()
             .get(labels::PAUSED)
             .is_some_and(|value| value == "true");
-    let checked = validate::validate(&resource, observed.kept_id.as_deref(), &context.options.defaults);
+    let recorded = resource
+        .status
+        .as_ref()
+        .and_then(|status| status.cluster_id.clone());
+    let kept = observed.kept(recorded.as_deref());
+    let checked = validate::validate(&resource, &kept, &context.options.defaults);
     let (status, applied) = match &checked {
         Err(wrong) => (
             conclude(
@@ -65,13 +71,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<Option<Duration>,
                 plan.steps.clear();
             }
             // The id is written down before anything starts with it.
-            if resource
-                .status
-                .as_ref()
-                .and_then(|status| status.cluster_id.as_ref())
-                .is_none()
-                && !paused
-            {
+            if recorded.is_none() && !paused {
                 let first = KafkaClusterStatus {
                     cluster_id: Some(cluster.cluster_id.clone()),
                     ..conclude(

@@ -131,11 +131,6 @@ impl Cluster {
         self.replicas > 1
     }
 
-    /// Fewest brokers that can decide anything.
-    pub fn majority(&self) -> usize {
-        usize::try_from(self.replicas).unwrap_or(0) / 2 + 1
-    }
-
     /// All node ids.
     pub fn node_ids(&self) -> std::ops::Range<i32> {
         0..self.replicas

@@ -2,11 +2,12 @@
 
 use super::build::listeners::Whereabouts;
 use super::build::{Kind, labels};
+use super::validate::Kept;
 use crate::broker::{Broker, BrokerFacts};
 use crate::cache::{Caches, addresses};
 use crate::cluster::build::statefulset::{ADMIN_PORT, CONTAINER};
 use crate::crd::KafkaCluster;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use serde::Serialize;
 use serde_json::Value;
@@ -20,14 +21,23 @@ pub struct Observed {
     pub objects: BTreeMap<(Kind, String), Value>,
     /// Broker pods by node id.
     pub pods: BTreeMap<i32, PodFacts>,
-    /// Size by name of each volume claim.
-    pub claims: BTreeMap<String, String>,
-    /// Kafka's cluster id as the volumes have it.
-    pub kept_id: Option<String>,
+    /// Volume claims by name.
+    pub claims: BTreeMap<String, ClaimFacts>,
     /// Nodes and ports.
     pub around: Whereabouts,
     /// What brokers said, by node id; the error's words where one said nothing.
     pub brokers: BTreeMap<i32, Result<BrokerFacts, String>>,
+}
+
+/// One volume claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimFacts {
+    /// What it asks for.
+    pub size: Option<String>,
+    /// Kafka's id of the cluster whose data it has.
+    pub cluster_id: Option<String>,
+    /// That cluster was formed.
+    pub formed: bool,
 }
 
 /// One broker pod.
@@ -97,16 +107,7 @@ pub async fn observe(caches: &Caches, cluster: &KafkaCluster) -> Observed {
         caches.sets.of_cluster(&namespace, &name),
     );
     for claim in caches.claims.of_cluster(&namespace, &name) {
-        if observed.kept_id.is_none() {
-            observed.kept_id = claim.annotations().get(labels::CLUSTER_ID).cloned();
-        }
-        let requests = claim
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-        if let Some(size) = requests.and_then(|requests| requests.get("storage")) {
-            observed.claims.insert(claim.name_any(), size.0.clone());
-        }
+        observed.claims.insert(claim.name_any(), claim_facts(&claim));
     }
     for pod in caches.pods.of_cluster(&namespace, &name) {
         // The ordinal is the last part of the name; a foreign pod with our labels has none.
@@ -143,6 +144,17 @@ impl Observed {
             .iter()
             .filter_map(|(id, said)| Some((*id, said.as_ref().ok()?)));
         answers.filter(|(_, facts)| facts.state == "Running")
+    }
+
+    /// What the claims remember of the cluster with the recorded id; where none is recorded, of one that was formed, or else
+    /// of the first that they name.
+    pub fn kept(&self, recorded: Option<&str>) -> Kept {
+        let named = || self.claims.values().filter(|claim| claim.cluster_id.is_some());
+        let found = named().find(|claim| claim.formed).or_else(|| named().next());
+        let found = found.and_then(|claim| claim.cluster_id.clone());
+        let cluster_id = recorded.map(str::to_owned).or(found);
+        let formed = named().any(|claim| claim.formed && claim.cluster_id == cluster_id);
+        Kept { cluster_id, formed }
     }
 
     /// Leader of the metadata quorum, as most recently heard of from any broker that serves.
@@ -213,6 +225,21 @@ fn whereabouts(caches: &Caches, observed: &Observed) -> Whereabouts {
         }
     }
     around
+}
+
+fn claim_facts(claim: &PersistentVolumeClaim) -> ClaimFacts {
+    let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let requests = resources.and_then(|resources| resources.requests.as_ref());
+    let annotations = claim.annotations();
+    ClaimFacts {
+        size: requests
+            .and_then(|requests| requests.get("storage"))
+            .map(|size| size.0.clone()),
+        cluster_id: annotations.get(labels::CLUSTER_ID).cloned(),
+        formed: annotations
+            .get(labels::FORMED)
+            .is_some_and(|value| value == "true"),
+    }
 }
 
 fn facts(pod: &Pod) -> PodFacts {
@@ -319,6 +346,56 @@ mod tests {
 
     fn container(state: Value, last: Value) -> Value {
         json!({"name": "broker", "image": "i", "imageID": "", "ready": false, "restartCount": 1, "state": state, "lastState": last})
+    }
+
+    /// One row: the recorded id, each claim's id and whether it says formed, and what is kept.
+    #[test]
+    fn what_the_claims_remember_is_of_one_cluster() {
+        type Row<'a> = (
+            Option<&'a str>,
+            &'a [(Option<&'a str>, bool)],
+            Option<&'a str>,
+            bool,
+        );
+        let rows: &[Row<'_>] = &[
+            (None, &[], None, false),
+            (None, &[(Some("one"), false)], Some("one"), false),
+            (
+                None,
+                &[(Some("one"), false), (Some("one"), true)],
+                Some("one"),
+                true,
+            ),
+            (
+                None,
+                &[(Some("other"), false), (Some("one"), true)],
+                Some("one"),
+                true,
+            ),
+            (Some("one"), &[(Some("one"), true)], Some("one"), true),
+            (Some("one"), &[(Some("other"), true)], Some("one"), false),
+            (Some("one"), &[(None, true)], Some("one"), false),
+        ];
+        for (recorded, claims, cluster_id, formed) in rows {
+            let facts = |(number, (id, formed)): (usize, &(Option<&str>, bool))| {
+                let claim =
+                    json!({"metadata": {"name": format!("data-a-kafka-{number}"), "annotations": {}}});
+                let mut claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
+                let annotations = claim.annotations_mut();
+                annotations.extend(id.map(|id| (labels::CLUSTER_ID.to_owned(), id.to_owned())));
+                annotations.extend(formed.then(|| (labels::FORMED.to_owned(), "true".to_owned())));
+                (claim.name_any(), claim_facts(&claim))
+            };
+            let observed = Observed {
+                claims: claims.iter().enumerate().map(facts).collect(),
+                ..Observed::default()
+            };
+            let kept = Kept {
+                cluster_id: cluster_id.map(str::to_owned),
+                formed: *formed,
+            };
+            assert_eq!(observed.kept(*recorded), kept, "{recorded:?} {claims:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::build::properties::bytes;
 use super::build::{Desired, Kind, Object, labels, listeners};
 use super::model::Cluster;
 use super::observe::{Observed, PodFacts};
+use super::roll::{self, Standing};
 use crate::crd::kafka_cluster::StorageKind;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ pub enum Step {
         /// Its new size.
         size: String,
     },
+    /// Write on a volume claim that its cluster was formed.
+    MarkFormed(String),
     /// Tell a broker its addresses.
     Advertise {
         /// Which.
@@ -75,6 +78,7 @@ pub fn plan(cluster: &Cluster, desired: &Desired, observed: &Observed, told: &To
     let mut steps = objects(desired, observed);
     steps.extend(stale_services(desired, observed));
     steps.extend(larger_claims(cluster, observed));
+    steps.extend(formed_claims(cluster, observed));
     for (node_id, facts) in &observed.brokers {
         let Ok(facts) = facts else { continue };
         if facts.state != "Running" {
@@ -186,7 +190,8 @@ fn larger_claims(cluster: &Cluster, observed: &Observed) -> Vec<Step> {
     };
     let claims = cluster.node_ids().map(|node_id| cluster.claim_name(node_id));
     let smaller = claims.filter(|name| {
-        let live = observed.claims.get(name).and_then(|live| bytes(live));
+        let live = observed.claims.get(name).and_then(|claim| claim.size.as_ref());
+        let live = live.and_then(|live| bytes(live));
         live.is_some_and(|live| bytes(size).is_some_and(|size| size > live))
     });
     smaller
@@ -195,6 +200,19 @@ fn larger_claims(cluster: &Cluster, observed: &Observed) -> Vec<Step> {
             size: size.clone(),
         })
         .collect()
+}
+
+/// A resource that is made again, or restored without its status, reads there that empty volumes are lost ones.
+fn formed_claims(cluster: &Cluster, observed: &Observed) -> Vec<Step> {
+    if !cluster.formed {
+        return Vec::new();
+    }
+    let claims = cluster.node_ids().map(|node_id| cluster.claim_name(node_id));
+    let unmarked = claims.filter(|name| {
+        let claim = observed.claims.get(name);
+        claim.is_some_and(|claim| !claim.formed && claim.cluster_id.as_ref() == Some(&cluster.cluster_id))
+    });
+    unmarked.map(Step::MarkFormed).collect()
 }
 
 fn advertise(desired: &Desired, node_id: i32, in_force: &BTreeMap<String, String>) -> Option<Step> {
@@ -244,72 +262,31 @@ fn reasons(before: &BTreeMap<String, String>, after: &BTreeMap<String, String>) 
     short.collect()
 }
 
-/// One broker at a time, and only while all others serve and lack no record; one that does not serve goes first, the
-/// quorum's leader last, so that the lead moves once. An error says what is waited for.
 fn next_restart(
     cluster: &Cluster,
     reasons: &BTreeMap<i32, Vec<String>>,
     observed: &Observed,
 ) -> Result<Option<Restart>, String> {
-    if reasons.is_empty() {
-        return Ok(None);
-    }
-    if let Some(pod) = observed.pods.values().find(|pod| pod.deleting) {
-        return Err(format!("pod {} is on its way down", pod.name));
-    }
-    let restart = |node_id: i32, pod: &PodFacts, ask: bool| Restart {
-        node_id,
-        pod: pod.name.clone(),
-        uid: pod.uid.clone(),
-        reasons: reasons[&node_id].clone(),
-        ask,
+    let standing = |node_id: i32, pod: &PodFacts| Standing {
+        ready: pod.ready,
+        going: pod.deleting,
+        down: pod.trouble.is_some(),
+        reasons: reasons.get(&node_id).cloned().unwrap_or_default(),
+        facts: observed.brokers.get(&node_id).and_then(|said| said.as_ref().ok()),
     };
-    let mut pending: Vec<(i32, &PodFacts)> = reasons
-        .keys()
-        .filter_map(|node_id| Some((*node_id, observed.pods.get(node_id)?)))
-        .collect();
-    let runs = |node_id: i32| observed.running().any(|(id, _)| id == node_id);
-    if let Some((node_id, pod)) = pending.iter().find(|(_, pod)| !pod.ready) {
-        return Ok(Some(restart(*node_id, pod, runs(*node_id))));
-    }
-    all_serve(cluster, observed)?;
-    let controller = observed.controller();
-    pending.sort_by_key(|(node_id, _)| Some(*node_id) == controller);
-    Ok(pending.first().map(|(node_id, pod)| restart(*node_id, pod, true)))
-}
-
-/// Every broker is there and ready; of several, each says that it runs and that every replica is in sync.
-fn all_serve(cluster: &Cluster, observed: &Observed) -> Result<(), String> {
-    for node_id in cluster.node_ids() {
-        let pod = observed.pods.get(&node_id).filter(|pod| pod.ready);
-        if pod.is_none() {
-            return Err(format!("broker {node_id} is not ready"));
+    let pods = observed.pods.iter();
+    let brokers = pods.map(|(node_id, pod)| (*node_id, standing(*node_id, pod)));
+    let next = roll::next(cluster, &brokers.collect())?;
+    Ok(next.map(|next| {
+        let pod = &observed.pods[&next.node_id];
+        Restart {
+            node_id: next.node_id,
+            pod: pod.name.clone(),
+            uid: pod.uid.clone(),
+            reasons: reasons[&next.node_id].clone(),
+            ask: next.ask,
         }
-    }
-    if !cluster.is_quorum() {
-        return Ok(());
-    }
-    for node_id in cluster.node_ids() {
-        let facts = observed.running().find(|(id, _)| *id == node_id);
-        let Some(view) = facts.and_then(|(_, facts)| facts.view.as_ref()) else {
-            return Err(format!("broker {node_id} does not say how it sees the cluster"));
-        };
-        if let Some(other) = cluster.node_ids().find(|other| !view.serving.contains(other)) {
-            return Err(format!("broker {other} does not serve, says broker {node_id}"));
-        }
-        if let Some(other) = cluster.node_ids().find(|other| !view.voters.contains(other)) {
-            return Err(format!(
-                "broker {other} has no vote in the metadata quorum yet, says broker {node_id}"
-            ));
-        }
-        if view.under_replicated > 0 {
-            return Err(format!(
-                "{} partitions lack an in-sync replica, says broker {node_id}",
-                view.under_replicated
-            ));
-        }
-    }
-    Ok(())
+    }))
 }
 
 #[cfg(test)]
@@ -318,6 +295,7 @@ mod tests {
     use crate::broker::{BrokerFacts, View};
     use crate::cluster::build::build;
     use crate::cluster::build::listeners::Whereabouts;
+    use crate::cluster::observe::{ClaimFacts, Trouble};
     use crate::fixtures::{ClusterBuilder, checked, cluster};
     use serde_json::json;
 
@@ -332,6 +310,7 @@ mod tests {
         let facts = |id: i32| BrokerFacts {
             state: "Running".into(),
             incarnation: "one".into(),
+            quorum_reachable: true,
             advertised: desired.advertised[&id]
                 .iter()
                 .map(|(name, (host, port))| (name.clone(), listeners::text(host, *port)))
@@ -344,6 +323,11 @@ mod tests {
                 voters: cluster.node_ids().collect(),
             }),
             ..BrokerFacts::default()
+        };
+        let claim = |cluster: &Cluster| ClaimFacts {
+            size: Some("1Gi".to_owned()),
+            cluster_id: Some(cluster.cluster_id.clone()),
+            formed: cluster.formed,
         };
         let pod = |id: i32| PodFacts {
             name: cluster.pod_name(id),
@@ -358,7 +342,7 @@ mod tests {
             brokers: cluster.node_ids().map(|id| (id, Ok(facts(id)))).collect(),
             claims: cluster
                 .node_ids()
-                .map(|id| (cluster.claim_name(id), "1Gi".to_owned()))
+                .map(|id| (cluster.claim_name(id), claim(&cluster)))
                 .collect(),
             ..Observed::default()
         };
@@ -567,6 +551,32 @@ mod tests {
                 |all| all.pods.get_mut(&2).unwrap().ready = false,
                 Some(2),
             ),
+            (
+                "2 is not ready, and 1 comes back: two voters would be away",
+                |all| {
+                    restarted(all, 1);
+                    [1, 2]
+                        .into_iter()
+                        .for_each(|id| all.pods.get_mut(&id).unwrap().ready = false)
+                },
+                None,
+            ),
+            (
+                "2 crashes, and 1 comes back: it has no vote to lose",
+                |all| {
+                    restarted(all, 1);
+                    all.pods.get_mut(&1).unwrap().ready = false;
+                    let pod = all.pods.get_mut(&2).unwrap();
+                    pod.ready = false;
+                    pod.trouble = Some(Trouble {
+                        reason: "CrashLoopBackOff".into(),
+                        message: "log.dirs: read-only file system".into(),
+                        lasting: true,
+                    });
+                    all.brokers.remove(&2);
+                },
+                Some(2),
+            ),
         ];
         let (_, _, settled, told) = settled(cluster("a").replicas(3));
         let changed = checked(cluster("a").replicas(3).image("broker:2"));
@@ -626,6 +636,20 @@ mod tests {
         let desired = build(&formed, &Whereabouts::default());
         let plan = plan(&formed, &desired, &observed, &told);
         assert!(plan.restart_reasons.is_empty());
-        assert!(matches!(&plan.steps[..], [Step::Apply(object)] if object.kind == Kind::ConfigMap));
+        assert!(matches!(&plan.steps[0], Step::Apply(object) if object.kind == Kind::ConfigMap));
+        let marked = (0..3).map(|id| Step::MarkFormed(formed.claim_name(id)));
+        assert_eq!(plan.steps[1..], marked.collect::<Vec<_>>());
+    }
+
+    /// Data of another cluster is not said to be of this one.
+    #[test]
+    fn only_claims_of_this_cluster_are_marked_as_formed_and_only_once() {
+        let (cluster, desired, mut observed, told) = settled(cluster("a").replicas(3).formed());
+        observed.claims.get_mut(&cluster.claim_name(0)).unwrap().formed = false;
+        let other = observed.claims.get_mut(&cluster.claim_name(1)).unwrap();
+        (other.formed, other.cluster_id) = (false, Some("otherotherotherotherot".into()));
+        observed.claims.remove(&cluster.claim_name(2));
+        let steps = plan(&cluster, &desired, &observed, &told).steps;
+        assert_eq!(steps, [Step::MarkFormed(cluster.claim_name(0))]);
     }
 }

@@ -59,8 +59,7 @@ pub fn status(resource: &KafkaCluster, outcome: &Outcome<'_>, now: Timestamp) ->
         ready_text: Some(format!("{ready_pods}/{wanted}")),
         selector: Some(labels::selector_text(name)),
         cluster_id,
-        formed: (before.formed == Some(true) || formed(resource.spec.replicas, outcome.observed))
-            .then_some(true),
+        formed: was_formed(resource, outcome).then_some(true),
         version: facts.map(|facts| facts.version.clone()).or(before.version),
         listeners,
         brokers,
@@ -68,8 +67,13 @@ pub fn status(resource: &KafkaCluster, outcome: &Outcome<'_>, now: Timestamp) ->
     }
 }
 
-/// A lone broker's cluster is formed with its first start, that of several when all are registered.
-fn formed(replicas: i32, observed: &Observed) -> bool {
+/// Once and for ever. A lone broker's cluster is formed with its first start, that of several when all are registered.
+fn was_formed(resource: &KafkaCluster, outcome: &Outcome<'_>) -> bool {
+    let (replicas, observed) = (resource.spec.replicas, outcome.observed);
+    let recorded = resource.status.as_ref().and_then(|status| status.formed) == Some(true);
+    if recorded || outcome.checked.is_ok_and(|(cluster, _)| cluster.formed) {
+        return true;
+    }
     if replicas <= 1 {
         return observed.running().next().is_some();
     }
@@ -85,10 +89,7 @@ fn findings(resource: &KafkaCluster, outcome: &Outcome<'_>, ready_pods: usize) -
     use conditions::{PAUSED, READY, RECONCILING, ROLLOUT_BLOCKED, STALLED};
     let observed = outcome.observed;
     let stalled = stalled(outcome);
-    let available = available(
-        outcome,
-        resource.status.as_ref().and_then(|status| status.formed) == Some(true),
-    );
+    let available = available(outcome);
     let listeners = listeners_ready(outcome);
     let blocked = outcome.applied.ok().and_then(|applied| applied.blocked.clone());
     let all_ready = ready_pods == usize::try_from(resource.spec.replicas).unwrap_or(0);
@@ -189,11 +190,10 @@ fn stalled(outcome: &Outcome<'_>) -> Option<(String, String)> {
     Some((trouble.reason.clone(), message))
 }
 
-fn available(outcome: &Outcome<'_>, was_formed: bool) -> Finding {
+fn available(outcome: &Outcome<'_>) -> Finding {
     let observed = outcome.observed;
     if let Ok((cluster, _)) = outcome.checked
-        && cluster.is_quorum()
-        && was_formed
+        && cluster.formed
         && let Some(lost) = lost(cluster, observed)
     {
         return lost;

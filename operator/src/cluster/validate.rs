@@ -33,12 +33,17 @@ pub struct Invalid {
     pub message: String,
 }
 
-/// Checks a cluster. `kept_id` is the cluster id found on its volumes, from an earlier life of the resource.
-pub fn validate(
-    cluster: &KafkaCluster,
-    kept_id: Option<&str>,
-    defaults: &Defaults,
-) -> Result<Cluster, Vec<Invalid>> {
+/// What the volume claims remember of an earlier life of the resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Kafka's cluster id.
+    pub cluster_id: Option<String>,
+    /// The cluster with this id was formed: a volume that is empty has lost its data.
+    pub formed: bool,
+}
+
+/// Checks a cluster.
+pub fn validate(cluster: &KafkaCluster, kept: &Kept, defaults: &Defaults) -> Result<Cluster, Vec<Invalid>> {
     let spec = &cluster.spec;
     let mut wrong = Vec::new();
     if ![1, 3, 5].contains(&spec.replicas) {
@@ -62,7 +67,7 @@ pub fn validate(
             Ok(property) => {
                 let target = match property.scope {
                     Scope::ReadOnly => &mut static_config,
-                    Scope::PerBroker | Scope::ClusterWide => &mut dynamic_config,
+                    Scope::PerBroker | Scope::ClusterWide | Scope::OneForAll => &mut dynamic_config,
                 };
                 target.insert(name.clone(), value);
             }
@@ -73,17 +78,18 @@ pub fn validate(
     }
     let metadata = &cluster.metadata;
     let uid = metadata.uid.clone().unwrap_or_default();
-    let recorded = cluster
-        .status
-        .as_ref()
-        .and_then(|status| status.cluster_id.as_deref());
+    let status = cluster.status.as_ref();
+    let recorded = status.and_then(|status| status.cluster_id.as_deref());
+    let formed = status.and_then(|status| status.formed) == Some(true);
     Ok(Cluster {
         name: metadata.name.clone().unwrap_or_default(),
         namespace: metadata.namespace.clone().unwrap_or_default(),
-        cluster_id: recorded.or(kept_id).map_or_else(|| id_from(&uid), str::to_owned),
+        cluster_id: recorded
+            .or(kept.cluster_id.as_deref())
+            .map_or_else(|| id_from(&uid), str::to_owned),
         uid,
         replicas: spec.replicas,
-        formed: cluster.status.as_ref().and_then(|status| status.formed) == Some(true),
+        formed: formed || kept.formed,
         image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
         pull_policy: spec.image_pull_policy.unwrap_or(defaults.pull_policy),
         pull_secrets: defaults.pull_secrets.clone(),
@@ -191,7 +197,7 @@ mod tests {
                 .config("log.retention.ms", "1000")
                 .config("num.partitions", "3")
                 .build(),
-            None,
+            &Kept::default(),
             &defaults(),
         );
         let checked = checked.unwrap();
@@ -203,7 +209,7 @@ mod tests {
     fn a_misspelt_property_names_the_nearest() {
         let wrong = validate(
             &cluster("a").config("num.partition", "3").build(),
-            None,
+            &Kept::default(),
             &defaults(),
         )
         .unwrap_err();
@@ -214,7 +220,11 @@ mod tests {
     #[test]
     fn the_operators_own_properties_are_refused() {
         for name in ["log.dirs", "admin.listener", "advertised.listeners"] {
-            let wrong = validate(&cluster("a").config(name, "/x").build(), None, &defaults());
+            let wrong = validate(
+                &cluster("a").config(name, "/x").build(),
+                &Kept::default(),
+                &defaults(),
+            );
             assert!(wrong.is_err(), "{name}");
         }
     }
@@ -222,7 +232,13 @@ mod tests {
     #[test]
     fn the_cluster_id_comes_from_the_status_then_the_volumes_then_the_uid() {
         let fresh = cluster("a").build();
-        let of = |cluster: &KafkaCluster, kept| validate(cluster, kept, &defaults()).unwrap().cluster_id;
+        let of = |cluster: &KafkaCluster, kept: Option<&str>| {
+            let kept = Kept {
+                cluster_id: kept.map(str::to_owned),
+                formed: false,
+            };
+            validate(cluster, &kept, &defaults()).unwrap().cluster_id
+        };
         let made = of(&fresh, None);
         assert_eq!(made.len(), 22);
         assert_eq!(
@@ -234,5 +250,20 @@ mod tests {
             of(&recorded, Some("keptkeptkeptkeptkeptke")),
             "recordedrecordedrecord"
         );
+    }
+
+    /// A resource deleted and applied again, or restored without its status, has only its claims to remember by.
+    #[test]
+    fn a_cluster_was_formed_when_its_status_or_its_volumes_say_so() {
+        let of = |cluster: KafkaCluster, formed| {
+            let kept = Kept {
+                cluster_id: Some("keptkeptkeptkeptkeptke".into()),
+                formed,
+            };
+            validate(&cluster, &kept, &defaults()).unwrap().formed
+        };
+        assert!(!of(cluster("a").build(), false));
+        assert!(of(cluster("a").build(), true));
+        assert!(of(cluster("a").formed().build(), false));
     }
 }

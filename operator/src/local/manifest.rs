@@ -16,6 +16,8 @@ pub struct Manifest {
     pub topics: BTreeMap<String, KafkaTopic>,
     /// As they were written, by kind/name; the next version of the file is compared with them.
     accepted: BTreeMap<String, Value>,
+    /// Number of brokers by name of the clusters whose data is here: one that is not running has its number of brokers too.
+    pub found: BTreeMap<String, i32>,
 }
 
 /// The file cannot be read at all.
@@ -64,7 +66,7 @@ pub fn parse(text: &str, before: &Manifest) -> Result<(Manifest, Vec<String>), S
     Ok((manifest, mistakes))
 }
 
-fn accept(value: Value, before: &Manifest, manifest: &mut Manifest) -> Result<(), Vec<String>> {
+fn accept(mut value: Value, before: &Manifest, manifest: &mut Manifest) -> Result<(), Vec<String>> {
     let kind = value["kind"].as_str().unwrap_or_default().to_owned();
     let name = value["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let title = format!("{kind} \"{name}\"");
@@ -77,9 +79,13 @@ fn accept(value: Value, before: &Manifest, manifest: &mut Manifest) -> Result<()
     if name.is_empty() {
         return Err(vec![format!("{kind}: metadata.name: Required value")]);
     }
+    if let Some(spec) = value.get_mut("spec") {
+        super::schema::fill(&schema["properties"]["spec"], spec);
+    }
     let key = format!("{kind}/{name}");
     let old = before.accepted.get(&key);
-    let mistakes = check(&schema, &value, old);
+    let found = before.found_as_old(&kind, &name, &value);
+    let mistakes = check(&schema, &value, old.or(found.as_ref()));
     let kept = match (mistakes.is_empty(), old) {
         (true, _) => value,
         // As with an API server: what was accepted before stays in force.
@@ -104,6 +110,30 @@ fn accept(value: Value, before: &Manifest, manifest: &mut Manifest) -> Result<()
         Ok(())
     } else {
         Err(named(&title, mistakes))
+    }
+}
+
+impl Manifest {
+    /// Nothing accepted yet, beside the data of clusters with so many brokers.
+    pub fn beside(found: BTreeMap<String, i32>) -> Manifest {
+        Manifest {
+            found,
+            ..Manifest::default()
+        }
+    }
+
+    /// What the rules compare a cluster with that is run again: itself, with the brokers it has. An ephemeral one begins
+    /// anew.
+    fn found_as_old(&self, kind: &str, name: &str, value: &Value) -> Option<Value> {
+        let replicas = self.found.get(name).filter(|_| kind == "KafkaCluster")?;
+        if value["spec"]["storage"]["type"] == "ephemeral" {
+            return None;
+        }
+        let mut old = value.clone();
+        old.get_mut("spec")?
+            .as_object_mut()?
+            .insert("replicas".into(), (*replicas).into());
+        Some(old)
     }
 }
 
@@ -145,6 +175,7 @@ fn check(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::kafka_cluster::NO_FEWER_BROKERS;
     use crate::crd::kafka_topic::NO_FEWER_PARTITIONS;
 
     fn examples(folder: &str) -> Vec<std::path::PathBuf> {
@@ -205,5 +236,50 @@ mod tests {
         );
         assert_eq!(second.topics["a"].spec.partitions, Some(6));
         assert_eq!(second.topics["b"].spec.partitions, Some(2));
+    }
+
+    /// One row: brokers in the file that is run, or found with the data; then in the next file; and whether that is refused.
+    #[test]
+    fn lowering_brokers_is_refused_while_they_run_and_between_two_runs() {
+        let cluster = |replicas: &str, storage: &str| {
+            format!(
+                "apiVersion: millrace.dev/v1alpha1\nkind: KafkaCluster\nmetadata: {{name: a}}\nspec: {{{replicas}storage: {{{storage}}}}}\n"
+            )
+        };
+        let claim = "type: persistent-claim, size: 1Gi";
+        let rows = [
+            (3, "replicas: 1, ", claim, true),
+            (5, "", claim, true),
+            (1, "replicas: 3, ", claim, false),
+            (1, "", claim, false),
+            (3, "replicas: 3, ", claim, false),
+        ];
+        let refused = format!("the KafkaCluster \"a\" is invalid: spec.replicas: {NO_FEWER_BROKERS}");
+        for (had, replicas, storage, lowered) in rows {
+            let wanted: &[String] = if lowered {
+                std::slice::from_ref(&refused)
+            } else {
+                &[]
+            };
+            let next = cluster(replicas, storage);
+            let (running, _) = parse(
+                &cluster(&format!("replicas: {had}, "), storage),
+                &Manifest::default(),
+            )
+            .unwrap();
+            let (after, mistakes) = parse(&next, &running).unwrap();
+            assert_eq!(mistakes, wanted, "{had}, then {replicas:?}, while it runs");
+            assert!(!lowered || after.clusters["a"].spec.replicas == had);
+            let found = Manifest::beside(BTreeMap::from([("a".to_owned(), had)]));
+            let (after, mistakes) = parse(&next, &found).unwrap();
+            assert_eq!(mistakes, wanted, "{had}, then {replicas:?}, between two runs");
+            assert_eq!(after.clusters.is_empty(), lowered);
+        }
+        let found = Manifest::beside(BTreeMap::from([("a".to_owned(), 3)]));
+        let (_, mistakes) = parse(&cluster("replicas: 1, ", "type: ephemeral"), &found).unwrap();
+        assert!(
+            mistakes.is_empty(),
+            "an ephemeral cluster begins anew: {mistakes:?}"
+        );
     }
 }

@@ -4,12 +4,12 @@
 
 use super::process::{self, Ports, Process, Seen};
 use super::say;
-use crate::broker::Broker;
-use crate::cluster::build::properties::FORMED;
+use crate::broker::{Broker, BrokerError, BrokerFacts, CanStop};
+use crate::cluster::build::properties::FOR_THE_NEXT_START;
 use crate::cluster::model::Cluster;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A broker.
 pub struct Member {
@@ -17,6 +17,8 @@ pub struct Member {
     pub node_id: i32,
     /// Where it listens.
     pub ports: Ports,
+    /// Where it will from its next start on.
+    pub next_ports: Ports,
     /// Its file as it should be.
     pub wanted: BTreeMap<String, String>,
     /// Its file as it was started with.
@@ -31,7 +33,13 @@ pub struct Member {
     pub engine: String,
     /// It serves.
     pub ready: bool,
+    /// It has served since its last start.
+    served: bool,
+    looked: Instant,
 }
+
+/// How often one that serves is asked whether it still does: a process that lives may have stopped serving.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a turn came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +57,7 @@ impl Member {
     pub fn new(node_id: i32, ports: Ports, program: &Path, folder: PathBuf) -> Member {
         Member {
             node_id,
+            next_ports: ports.clone(),
             ports,
             wanted: BTreeMap::new(),
             in_force: BTreeMap::new(),
@@ -57,6 +66,8 @@ impl Member {
             state: "Starting".to_owned(),
             engine: String::new(),
             ready: false,
+            served: false,
+            looked: Instant::now(),
         }
     }
 
@@ -65,28 +76,36 @@ impl Member {
         if !self.process.is_running() {
             return Vec::new();
         }
-        // A running member knows that its cluster was formed.
         let without = |all: &BTreeMap<String, String>| {
             let mut all = all.clone();
-            all.remove(FORMED);
+            all.retain(|name, _| !FOR_THE_NEXT_START.contains(&name.as_str()));
             all
         };
         super::differences(&without(&self.in_force), &without(&self.wanted))
     }
 
+    async fn ask(&self) -> Result<Broker, BrokerError> {
+        Broker::connect(&self.ports.admin_address(), None, self.node_id).await
+    }
+
+    /// What it says of itself; nothing where it does not answer.
+    pub async fn facts(&self) -> Option<BrokerFacts> {
+        self.ask().await.ok()?.describe().await.ok()
+    }
+
     /// Would stopping it hurt? In words.
     pub async fn may_stop(&self) -> Result<(), String> {
-        let asked = async {
-            Broker::connect(&self.ports.admin_address(), None, self.node_id)
-                .await?
-                .can_stop()
-                .await
-        };
+        let asked = async { self.ask().await?.can_stop().await };
         match asked.await {
-            Ok(crate::broker::CanStop::Allowed) => Ok(()),
-            Ok(crate::broker::CanStop::Blocked(why)) => Err(why),
+            Ok(CanStop::Allowed) => Ok(()),
+            Ok(CanStop::Blocked(why)) => Err(why),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    /// Tells it the dynamic properties of the cluster. True when something changed.
+    pub async fn tell(&self, dynamic: &BTreeMap<String, String>) -> Result<bool, BrokerError> {
+        self.ask().await?.set_dynamic(dynamic).await
     }
 
     /// Stops it; the next turn starts it again.
@@ -119,10 +138,15 @@ impl Member {
                 return Turned::Ended;
             }
         }
-        if self.ready || !self.become_ready().await {
+        if self.ready && self.looked.elapsed() < LOOK_AGAIN {
             return Turned::Same;
         }
-        Turned::BecameReady
+        let was = self.ready;
+        self.look_whether_ready().await;
+        match (was, self.ready) {
+            (false, true) => Turned::BecameReady,
+            _ => Turned::Same,
+        }
     }
 
     /// "the broker" where there is no other.
@@ -136,28 +160,36 @@ impl Member {
     /// Somebody may have taken a port since it was chosen, or since the broker ended. The ports that other brokers know
     /// stay: their file names them.
     fn start(&mut self, cluster: &Cluster) -> std::io::Result<()> {
-        if !self.ports.are_free() {
+        if !self.next_ports.are_free() {
             let between = self.ports.between;
             let (ports, said) = Ports::choose(cluster, self.node_id, &mut BTreeSet::new(), between)?;
             said.iter().for_each(|line| say(line));
-            self.ports = ports;
-            process::set_ports(&mut self.wanted, cluster, &self.ports);
+            process::set_ports(&mut self.wanted, cluster, &ports);
+            self.next_ports = ports;
         }
+        self.ports = self.next_ports.clone();
+        self.served = false;
         self.in_force = self.wanted.clone();
         self.process.start(&self.wanted)
     }
 
-    async fn become_ready(&mut self) -> bool {
-        if let Err(reason) = process::ready(&self.ports).await {
-            // The reasons of a normal start go by in milliseconds; only one that stays is worth a line.
-            if self.process.started().elapsed() > Duration::from_secs(2) {
-                self.state = format!("Starting: {reason}");
+    async fn look_whether_ready(&mut self) {
+        self.looked = Instant::now();
+        match process::ready(&self.ports).await {
+            Ok(()) => {
+                (self.ready, self.served) = (true, true);
+                self.process.settled();
+                self.state = "Ready".to_owned();
             }
-            return false;
+            Err(reason) => {
+                self.ready = false;
+                // The reasons of a normal start go by in milliseconds; only one that stays is worth a line.
+                if self.served {
+                    self.state = format!("Not ready: {reason}");
+                } else if self.process.started().elapsed() > Duration::from_secs(2) {
+                    self.state = format!("Starting: {reason}");
+                }
+            }
         }
-        self.ready = true;
-        self.process.settled();
-        self.state = "Ready".to_owned();
-        true
     }
 }

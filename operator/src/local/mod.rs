@@ -8,13 +8,14 @@
 
 pub mod manifest;
 pub mod member;
+pub mod place;
 pub mod process;
 pub mod running;
 pub mod schema;
 pub mod table;
 pub mod watch;
 
-use crate::cluster::validate::{Defaults, validate};
+use crate::cluster::validate::{Defaults, Kept, validate};
 use crate::crd::kafka_cluster::PullPolicy;
 use manifest::Manifest;
 use running::Running;
@@ -63,12 +64,13 @@ pub fn find_broker() -> Option<PathBuf> {
 
 /// Runs until `stop` ends, then stops every broker.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let (manifest, mistakes) = manifest::load(&options.file, &Manifest::default())?;
+    std::fs::create_dir_all(&options.data)?;
+    let data = options.data.canonicalize()?;
+    let found = Manifest::beside(place::brokers(&data));
+    let (manifest, mistakes) = manifest::load(&options.file, &found)?;
     if !mistakes.is_empty() {
         anyhow::bail!("{}", mistakes.join("\n"));
     }
-    std::fs::create_dir_all(&options.data)?;
-    let data = options.data.canonicalize()?;
     say(&format!("data in {}", data.display()));
     let mut local = Local {
         watch: watch::Watch::new(&options.file),
@@ -120,6 +122,7 @@ impl Local {
     }
 
     async fn reload(&mut self) {
+        self.manifest.found = place::brokers(&self.options.data);
         match manifest::load(&self.options.file, &self.manifest) {
             Err(error) => say(&format!("{error}; going on with what was there")),
             Ok((manifest, mistakes)) => {
@@ -147,13 +150,13 @@ impl Local {
                 running.stop().await;
                 say(&format!(
                     "{name}: left the file; its brokers are stopped, its data stays in {}",
-                    running.folder.display()
+                    running.folder().display()
                 ));
             }
         }
         let mut taken: BTreeSet<u16> = self.clusters.values().flat_map(Running::listener_ports).collect();
         for (name, resource) in &self.manifest.clusters {
-            let cluster = match validate(resource, None, &defaults()) {
+            let cluster = match validate(resource, &Kept::default(), &defaults()) {
                 Ok(cluster) => cluster,
                 Err(wrong) => {
                     for mistake in wrong {
@@ -163,7 +166,7 @@ impl Local {
                 }
             };
             match self.clusters.get_mut(name) {
-                Some(running) => running.change(cluster).await?,
+                Some(running) => running.change(cluster, &self.options, &mut taken)?,
                 None => {
                     let running = Running::new(cluster, &self.options, &mut taken)?;
                     self.clusters.insert(name.clone(), running);
@@ -208,7 +211,7 @@ impl Local {
             self.shown = text;
         }
         for running in self.clusters.values_mut() {
-            if running.ready() && !running.welcomed && running.outcomes.len() >= running.wanted.len() {
+            if running.settled() && !running.welcomed && running.outcomes.len() >= running.wanted.len() {
                 running.welcomed = true;
                 let listener = running
                     .cluster

@@ -5,7 +5,7 @@
 //! kernel for SIGTERM on the parent's death and then becomes the broker.
 
 use crate::cluster::build::properties::{Places, properties, render};
-use crate::cluster::model::Cluster;
+use crate::cluster::model::{Cluster, Listener};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 /// How long a broker may take to stop.
 const GRACE: Duration = Duration::from_secs(30);
 
+/// Longest wait for a health page: a busy machine is no broker that hangs.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
 /// Where one broker listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -33,8 +36,8 @@ pub struct Ports {
     pub admin: u16,
     /// Health and metrics.
     pub http: u16,
-    /// What the other brokers know; nothing where there are none.
-    pub between: Option<Between>,
+    /// What the other brokers know.
+    pub between: Between,
 }
 
 /// The ports at which one broker is reached by the others. Every broker's file names them, so they stay.
@@ -70,23 +73,10 @@ impl Ports {
         cluster: &Cluster,
         node_id: i32,
         taken: &mut BTreeSet<u16>,
-        between: Option<Between>,
+        between: Between,
     ) -> std::io::Result<(Ports, Vec<String>)> {
-        let (mut listeners, mut said) = (BTreeMap::new(), Vec::new());
-        let above = u16::try_from(node_id).unwrap_or(0).saturating_mul(100);
-        for listener in &cluster.listeners {
-            let own = listener.port.saturating_add(above);
-            let mut port = own;
-            if taken.contains(&port) || TcpListener::bind((HOST, port)).is_err() {
-                port = free(taken)?;
-                said.push(format!(
-                    "{}: port {own} is in use on this machine; listener {} is at {HOST}:{port}",
-                    cluster.name, listener.name
-                ));
-            }
-            taken.insert(port);
-            listeners.insert(listener.name.clone(), port);
-        }
+        let free_port = |port: u16| TcpListener::bind((HOST, port)).is_ok();
+        let (listeners, said) = listener_ports(cluster, node_id, taken, BTreeMap::new(), free_port)?;
         let (admin, http) = (free(taken)?, free(taken)?);
         Ok((
             Ports {
@@ -99,6 +89,35 @@ impl Ports {
         ))
     }
 
+    /// Those of the next start, with other listeners: what stays keeps its port, and the ports that this broker has now are
+    /// free by then.
+    pub fn change(
+        &self,
+        before: &Cluster,
+        after: &Cluster,
+        node_id: i32,
+        taken: &mut BTreeSet<u16>,
+    ) -> std::io::Result<(Ports, Vec<String>)> {
+        let stays = before.listeners.iter().filter(|one| {
+            let same = |other: &Listener| (&one.name, one.port) == (&other.name, other.port);
+            after.listeners.iter().any(same)
+        });
+        let stays = stays.filter_map(|one| Some((one.name.clone(), *self.listeners.get(&one.name)?)));
+        let own: BTreeSet<u16> = self.listeners.values().copied().collect();
+        taken.retain(|port| !own.contains(port));
+        let free_port = |port: u16| own.contains(&port) || TcpListener::bind((HOST, port)).is_ok();
+        let (listeners, said) = listener_ports(after, node_id, taken, stays.collect(), free_port)?;
+        // Until it is restarted it has them.
+        taken.extend(own);
+        Ok((
+            Ports {
+                listeners,
+                ..self.clone()
+            },
+            said,
+        ))
+    }
+
     /// Can all of them be bound at this moment?
     pub fn are_free(&self) -> bool {
         let all = self.listeners.values().chain([&self.admin, &self.http]);
@@ -106,18 +125,46 @@ impl Ports {
             .all(|port| TcpListener::bind((HOST, *port)).is_ok())
     }
 
-    /// host:port of a listener.
-    pub fn address(&self, listener: &str) -> String {
-        format!(
-            "{HOST}:{}",
-            self.listeners.get(listener).copied().unwrap_or_default()
-        )
+    /// host:port of a listener, where there is one of this name.
+    pub fn address(&self, listener: &str) -> Option<String> {
+        let port = self.listeners.get(listener)?;
+        Some(format!("{HOST}:{port}"))
     }
 
     /// host:port of the admin service.
     pub fn admin_address(&self) -> String {
         format!("{HOST}:{}", self.admin)
     }
+}
+
+/// A port for every listener: the one in `stays`, or its own if `free_port` says so and nobody took it, or another.
+fn listener_ports(
+    cluster: &Cluster,
+    node_id: i32,
+    taken: &mut BTreeSet<u16>,
+    stays: BTreeMap<String, u16>,
+    free_port: impl Fn(u16) -> bool,
+) -> std::io::Result<(BTreeMap<String, u16>, Vec<String>)> {
+    let above = u16::try_from(node_id).unwrap_or(0).saturating_mul(100);
+    taken.extend(stays.values());
+    let (mut ports, mut said) = (stays, Vec::new());
+    for listener in &cluster.listeners {
+        if ports.contains_key(&listener.name) {
+            continue;
+        }
+        let own = listener.port.saturating_add(above);
+        let mut port = own;
+        if taken.contains(&port) || !free_port(port) {
+            port = free(taken)?;
+            said.push(format!(
+                "{}: port {own} is in use on this machine; listener {} is at {HOST}:{port}",
+                cluster.name, listener.name
+            ));
+        }
+        taken.insert(port);
+        ports.insert(listener.name.clone(), port);
+    }
+    Ok((ports, said))
 }
 
 /// A port nobody has at the moment.
@@ -130,7 +177,7 @@ fn free(taken: &mut BTreeSet<u16>) -> std::io::Result<u16> {
     }
 }
 
-/// The property file of a local broker. `voters` are the control ports by node id; empty for a lone broker.
+/// The property file of a local broker. `voters` are the control ports by node id.
 pub fn local_properties(
     cluster: &Cluster,
     node_id: i32,
@@ -138,9 +185,6 @@ pub fn local_properties(
     voters: &BTreeMap<i32, u16>,
     folder: &Path,
 ) -> BTreeMap<String, String> {
-    let (control, replication) = ports
-        .between
-        .map_or((0, 0), |between| (between.control, between.replication));
     let places = Places {
         bind: HOST.to_owned(),
         ports: ports.listeners.clone(),
@@ -148,8 +192,8 @@ pub fn local_properties(
         admin: ports.admin_address(),
         http: format!("{HOST}:{}", ports.http),
         advertised_file: None,
-        control: format!("{HOST}:{control}"),
-        replication: format!("{HOST}:{replication}"),
+        control: format!("{HOST}:{}", ports.between.control),
+        replication: format!("{HOST}:{}", ports.between.replication),
         voters: voters
             .iter()
             .map(|(id, port)| (*id, format!("{HOST}:{port}")))
@@ -158,8 +202,8 @@ pub fn local_properties(
     let mut all = properties(cluster, &places);
     set_ports(&mut all, cluster, ports);
     all.insert("node.id".into(), node_id.to_string());
+    all.insert("cluster.id".into(), cluster.cluster_id.clone());
     if cluster.is_quorum() {
-        all.insert("cluster.id".into(), cluster.cluster_id.clone());
         // Several brokers share this machine; more shards than cores would take turns, and none is bound to one.
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let brokers = usize::try_from(cluster.replicas).unwrap_or(1);
@@ -171,10 +215,11 @@ pub fn local_properties(
 
 /// The part of the file that speaks of ports which may change from start to start.
 pub fn set_ports(all: &mut BTreeMap<String, String>, cluster: &Cluster, ports: &Ports) {
-    let each = |kind: &dyn Fn(&crate::cluster::model::Listener) -> String| {
-        cluster.listeners.iter().map(kind).collect::<Vec<_>>().join(",")
-    };
-    let addresses = each(&|one| format!("{}://{}", one.kafka_name(), ports.address(&one.name)));
+    let addresses = cluster.listeners.iter().filter_map(|one| {
+        let address = ports.address(&one.name)?;
+        Some(format!("{}://{address}", one.kafka_name()))
+    });
+    let addresses = addresses.collect::<Vec<_>>().join(",");
     all.insert("listeners".into(), addresses.clone());
     all.insert("advertised.listeners".into(), addresses);
     all.insert("admin.listener".into(), ports.admin_address());
@@ -348,9 +393,9 @@ pub async fn ready(ports: &Ports) -> Result<(), String> {
         stream.take(64 << 10).read_to_end(&mut answer).await?;
         std::io::Result::Ok(String::from_utf8_lossy(&answer).into_owned())
     };
-    let answer = match tokio::time::timeout(Duration::from_secs(1), ask).await {
+    let answer = match tokio::time::timeout(ANSWER_WITHIN, ask).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(_)) | Err(_) => return Err("starting".to_owned()),
+        Ok(Err(_)) | Err(_) => return Err(format!("it does not answer at {HOST}:{}", ports.http)),
     };
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     if head.split_ascii_whitespace().nth(1) == Some("200") {
@@ -379,12 +424,18 @@ mod tests {
     use super::*;
     use crate::fixtures::{checked, cluster};
 
+    fn choose(cluster: &Cluster) -> (Ports, Vec<String>) {
+        let mut taken = BTreeSet::new();
+        let between = Between::choose(&mut taken).unwrap();
+        Ports::choose(cluster, 0, &mut taken, between).unwrap()
+    }
+
     #[test]
     fn a_port_in_use_is_replaced_and_said() {
         let held = TcpListener::bind((HOST, 0)).unwrap();
         let mut wanted = checked(cluster("a"));
         wanted.listeners[0].port = held.local_addr().unwrap().port();
-        let (ports, said) = Ports::choose(&wanted, 0, &mut BTreeSet::new(), None).unwrap();
+        let (ports, said) = choose(&wanted);
         assert_ne!(ports.listeners["plain"], wanted.listeners[0].port);
         assert_eq!(said.len(), 1);
     }
@@ -393,9 +444,38 @@ mod tests {
     fn the_local_file_is_one_the_broker_takes() {
         let mut wanted = checked(cluster("a").nodeport("external", 9094));
         wanted.listeners[0].port = 0;
-        let (ports, _) = Ports::choose(&wanted, 0, &mut BTreeSet::new(), None).unwrap();
-        for (name, value) in local_properties(&wanted, 0, &ports, &BTreeMap::new(), Path::new("/data/a")) {
+        let (ports, _) = choose(&wanted);
+        let voters = BTreeMap::from([(0, ports.between.control)]);
+        for (name, value) in local_properties(&wanted, 0, &ports, &voters, Path::new("/data/a")) {
             protocol::properties::check_broker(&name, &value).unwrap();
         }
+    }
+
+    /// A broker that runs holds its ports; that must not drive its listeners away.
+    #[test]
+    fn a_listener_that_stays_keeps_its_port_and_a_new_one_may_have_that_of_one_that_goes() {
+        let ports: Vec<u16> = (0..2)
+            .map(|_| TcpListener::bind((HOST, 0)).unwrap().local_addr().unwrap().port())
+            .collect();
+        let mut before = checked(cluster("a").nodeport("external", 9094));
+        (before.listeners[0].port, before.listeners[1].port) = (ports[0], ports[1]);
+        let (now, said) = choose(&before);
+        assert!(said.is_empty(), "{said:?}");
+        let held: Vec<TcpListener> = ports
+            .iter()
+            .map(|port| TcpListener::bind((HOST, *port)).unwrap())
+            .collect();
+        let mut after = before.clone();
+        after.listeners[1].name = "outside".into();
+        let mut taken: BTreeSet<u16> = ports.iter().copied().collect();
+        let (next, said) = now.change(&before, &after, 0, &mut taken).unwrap();
+        assert!(said.is_empty(), "{said:?}");
+        let wanted = BTreeMap::from([("plain".to_owned(), ports[0]), ("outside".to_owned(), ports[1])]);
+        assert_eq!(next.listeners, wanted);
+        assert_eq!(
+            (next.admin, next.http, next.between),
+            (now.admin, now.http, now.between)
+        );
+        drop(held);
     }
 }

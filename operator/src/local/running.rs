@@ -1,14 +1,15 @@
 //! One local cluster: its brokers and its topics.
 //!
-//! Owns what is remembered beside the data (`cluster.json`: the cluster id, the ports brokers know of each other, whether
-//! the cluster was formed; `topics.json`), restarting one broker at a time, and keeping the topics.
+//! Owns restarting one broker at a time, keeping the topics, and what is remembered of them beside the data
+//! (`topics.json`). Leaves what is remembered of the cluster to `place.rs`, and which broker goes next to `cluster::roll`.
 
 use super::member::{Member, Turned};
-use super::process::{self, Between, Ports};
+use super::place::Place;
+use super::process::{self, Ports};
 use super::table::{ClusterRow, TopicRow};
 use super::{Options, RESYNC, say};
-use crate::broker::Broker;
 use crate::cluster::model::Cluster;
+use crate::cluster::roll::{self, Standing};
 use crate::crd::KafkaTopic;
 use crate::crd::kafka_cluster::StorageKind;
 use crate::crd::kafka_topic::DeletionPolicy;
@@ -17,17 +18,16 @@ use crate::topic::plan::Wanted;
 use crate::topic::status::{Outcome, events};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// A cluster that runs.
 pub struct Running {
     pub(super) cluster: Cluster,
-    pub(super) folder: PathBuf,
     place: Place,
     members: Vec<Member>,
     pub(super) welcomed: bool,
-    waits: Option<String>,
+    waits: Option<Waits>,
     pushed: Option<BTreeMap<String, String>>,
     pub(super) wanted: BTreeMap<String, KafkaTopic>,
     owned: Owned,
@@ -35,13 +35,14 @@ pub struct Running {
     next_sync: Instant,
 }
 
-/// What several brokers must find again at the next run. A lone broker needs none of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Place {
-    cluster_id: String,
-    formed: bool,
-    between: BTreeMap<i32, Between>,
+/// A restart that has to wait.
+struct Waits {
+    since: Instant,
+    said: bool,
 }
+
+/// A wait that lasts is said. Most are over when the broker before has caught up.
+const WAIT_IS_SAID: Duration = Duration::from_secs(5);
 
 /// The topics this program made or took over, kept beside the data: a topic whose resource left the file while we were not
 /// running is treated by its deletion policy all the same.
@@ -56,45 +57,6 @@ struct OwnedTopic {
     deletion: DeletionPolicy,
 }
 
-impl Place {
-    /// As it was, where its ports are still free; a new one for a fresh folder.
-    fn open(cluster: &Cluster, folder: &Path, taken: &mut BTreeSet<u16>) -> anyhow::Result<Place> {
-        if !cluster.is_quorum() {
-            return Ok(Place::default());
-        }
-        let kept = std::fs::read(folder.join("cluster.json")).ok();
-        let mut place: Place = kept
-            .and_then(|text| serde_json::from_slice(&text).ok())
-            .unwrap_or_default();
-        if place.cluster_id.is_empty() {
-            place.cluster_id = protocol::ids::uuid_text(uuid::Uuid::new_v4().as_bytes());
-        }
-        for id in cluster.node_ids() {
-            if place.between.get(&id).is_none_or(|between| !between.is_free()) {
-                place.between.insert(id, Between::choose(taken)?);
-            }
-        }
-        place.save(folder)?;
-        Ok(place)
-    }
-
-    fn save(&self, folder: &Path) -> std::io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).expect("ids and ports");
-        let beside = folder.join("cluster.json.new");
-        std::fs::write(&beside, text)?;
-        std::fs::rename(beside, folder.join("cluster.json"))
-    }
-
-    /// The cluster with what this place knows of it.
-    fn complete(&self, mut cluster: Cluster) -> Cluster {
-        if cluster.is_quorum() {
-            cluster.cluster_id.clone_from(&self.cluster_id);
-            cluster.formed = self.formed;
-        }
-        cluster
-    }
-}
-
 impl Running {
     pub(super) fn new(
         cluster: Cluster,
@@ -105,28 +67,15 @@ impl Running {
         if cluster.storage.kind == StorageKind::Ephemeral && folder.exists() {
             std::fs::remove_dir_all(&folder)?;
         }
-        std::fs::create_dir_all(&folder)?;
         let place = Place::open(&cluster, &folder, taken)?;
         let cluster = place.complete(cluster);
-        let mut members = Vec::new();
-        for node_id in cluster.node_ids() {
-            let between = place.between.get(&node_id).copied();
-            let (ports, said) = Ports::choose(&cluster, node_id, taken, between)?;
-            said.iter().for_each(|line| say(line));
-            let folder = match cluster.is_quorum() {
-                true => folder.join(node_id.to_string()),
-                false => folder.clone(),
-            };
-            members.push(Member::new(node_id, ports, &options.broker, folder));
-        }
         let owned = std::fs::read(folder.join("topics.json")).ok();
         let mut running = Running {
             owned: owned
                 .and_then(|text| serde_json::from_slice(&text).ok())
                 .unwrap_or_default(),
-            folder,
+            members: members(&cluster, cluster.node_ids(), &place, &options.broker, taken)?,
             place,
-            members,
             cluster,
             welcomed: false,
             waits: None,
@@ -139,86 +88,98 @@ impl Running {
         Ok(running)
     }
 
+    /// Where its data is.
+    pub(super) fn folder(&self) -> &Path {
+        self.place.folder()
+    }
+
     /// What the brokers' files should say.
     fn write_down(&mut self) {
-        let voters = self
-            .place
-            .between
-            .iter()
-            .map(|(id, ports)| (*id, ports.control))
-            .collect();
+        let voters = self.place.voters();
         for member in &mut self.members {
             member.wanted = process::local_properties(
                 &self.cluster,
                 member.node_id,
-                &member.ports,
+                &member.next_ports,
                 &voters,
                 &member.folder,
             );
         }
     }
 
-    /// A changed spec: what is read at the start only restarts the brokers, one after the other; the rest is told to them.
-    pub(super) async fn change(&mut self, cluster: Cluster) -> anyhow::Result<()> {
+    /// A changed spec: new brokers start at the next turn, what is read at the start only restarts those there are, one
+    /// after the other; the rest is told to them. Where it cannot be followed, the cluster goes on as it was.
+    pub(super) fn change(
+        &mut self,
+        cluster: Cluster,
+        options: &Options,
+        taken: &mut BTreeSet<u16>,
+    ) -> anyhow::Result<()> {
         let cluster = self.place.complete(cluster);
         if cluster == self.cluster {
             return Ok(());
         }
-        if cluster.replicas != self.cluster.replicas {
-            say(&format!(
-                "cluster {} goes on as it was: here it keeps its number of brokers, {}; on Kubernetes it can be raised",
-                self.cluster.name, self.cluster.replicas
-            ));
-            return Ok(());
+        let mut next_ports = Vec::new();
+        for member in &self.members {
+            let ports = &member.ports;
+            next_ports.push(match cluster.listeners == self.cluster.listeners {
+                true => (member.next_ports.clone(), Vec::new()),
+                false => ports.change(&self.cluster, &cluster, member.node_id, taken)?,
+            });
         }
-        if cluster.listeners != self.cluster.listeners {
-            self.stop().await;
-            let mut taken = BTreeSet::new();
-            for member in &mut self.members {
-                let (ports, said) =
-                    Ports::choose(&cluster, member.node_id, &mut taken, member.ports.between)?;
-                said.iter().for_each(|line| say(line));
-                member.ports = ports;
-            }
+        self.place.grow(&cluster, taken)?;
+        let more = self.cluster.replicas..cluster.replicas;
+        let more = members(&cluster, more, &self.place, &options.broker, taken)?;
+        for (member, (ports, said)) in self.members.iter_mut().zip(next_ports) {
+            said.iter().for_each(|line| say(line));
+            member.next_ports = ports;
+        }
+        for member in more {
+            say(&format!("{}: broker {} joins", cluster.name, member.node_id));
+            self.members.push(member);
+            // Its address is one more to paste.
+            self.welcomed = false;
         }
         self.cluster = cluster;
         self.write_down();
         self.pushed = None;
-        self.roll().await;
         Ok(())
     }
 
-    /// Restarts at most one broker, and only while all others serve and it may stop.
+    /// Restarts at most one broker, if one has to be and may be, as on Kubernetes.
     async fn roll(&mut self) {
-        let pending = self
-            .members
-            .iter()
-            .position(|one| !one.restart_reasons().is_empty());
-        let Some(index) = pending else {
+        if !self.is_rolling() {
             self.waits = None;
             return;
-        };
-        if self.cluster.is_quorum() && self.members[index].ready {
-            let others = self
-                .members
-                .iter()
-                .filter(|one| one.node_id != self.members[index].node_id);
-            if others.clone().any(|one| !one.ready) {
-                return;
-            }
-            if let Err(why) = self.members[index].may_stop().await {
-                let text = format!(
-                    "{}: broker {} has to be restarted and may not stop yet: {why}",
-                    self.cluster.name, self.members[index].node_id
-                );
-                if self.waits.as_ref() != Some(&text) {
-                    say(&text);
-                    self.waits = Some(text);
-                }
-                return;
-            }
         }
-        let member = &mut self.members[index];
+        let said = futures::future::join_all(self.members.iter().map(Member::facts)).await;
+        let brokers = self.members.iter().zip(&said).map(|(member, said)| {
+            let standing = Standing {
+                ready: member.ready,
+                going: false,
+                down: !member.process.is_running(),
+                reasons: member.restart_reasons(),
+                facts: said.as_ref(),
+            };
+            (member.node_id, standing)
+        });
+        let next = match roll::next(&self.cluster, &brokers.collect()) {
+            Ok(next) => next,
+            Err(why) => return self.waits_for(&why),
+        };
+        let Some(member) =
+            next.and_then(|next| self.members.iter().position(|one| one.node_id == next.node_id))
+        else {
+            return;
+        };
+        if next.is_some_and(|next| next.ask)
+            && let Err(why) = self.members[member].may_stop().await
+        {
+            let title = self.members[member].title(&self.cluster);
+            return self.waits_for(&format!("{title} may not stop yet: {why}"));
+        }
+        self.waits = None;
+        let member = &mut self.members[member];
         say(&format!(
             "{}: restarting {}: {}",
             self.cluster.name,
@@ -228,29 +189,51 @@ impl Running {
         member.stop().await;
     }
 
+    fn waits_for(&mut self, why: &str) {
+        let waits = self.waits.get_or_insert_with(|| Waits {
+            since: Instant::now(),
+            said: false,
+        });
+        if !waits.said && waits.since.elapsed() >= WAIT_IS_SAID {
+            waits.said = true;
+            say(&format!("{}: a restart waits: {why}", self.cluster.name));
+        }
+    }
+
+    fn is_rolling(&self) -> bool {
+        self.members.iter().any(|one| !one.restart_reasons().is_empty())
+    }
+
+    /// All brokers serve, as their files say.
+    pub(super) fn settled(&self) -> bool {
+        self.ready() && !self.is_rolling()
+    }
+
     /// Stops all brokers. True when all ended by themselves.
     pub(super) async fn stop(&mut self) -> bool {
         let stops = self.members.iter_mut().map(Member::stop);
         futures::future::join_all(stops).await.iter().all(|clean| *clean)
     }
 
-    /// All brokers serve.
-    pub(super) fn ready(&self) -> bool {
+    fn ready(&self) -> bool {
         self.members.iter().all(|member| member.ready)
     }
 
     /// Ports of the listeners, which no other cluster can have.
     pub(super) fn listener_ports(&self) -> Vec<u16> {
-        let ports = self
-            .members
-            .iter()
-            .flat_map(|member| member.ports.listeners.values());
+        let ports = self.members.iter().flat_map(|member| {
+            let now = member.ports.listeners.values();
+            now.chain(member.next_ports.listeners.values())
+        });
         ports.copied().collect()
     }
 
-    /// host:port of every broker, to paste.
+    /// host:port of every broker that has this listener, to paste.
     pub(super) fn addresses(&self, listener: &str) -> String {
-        let each = self.members.iter().map(|member| member.ports.address(listener));
+        let each = self
+            .members
+            .iter()
+            .filter_map(|member| member.ports.address(listener));
         each.collect::<Vec<_>>().join(",")
     }
 
@@ -261,22 +244,35 @@ impl Running {
             self.next_sync = Instant::now();
         }
     }
+
     pub(super) async fn turn(&mut self) {
-        for member in &mut self.members {
-            let before = member.ports.listeners.clone();
-            match member.turn(&self.cluster).await {
+        let before: Vec<Ports> = self.members.iter().map(|member| member.ports.clone()).collect();
+        let cluster = &self.cluster;
+        // At once: one that does not answer must not keep the others waiting.
+        let turns = self.members.iter_mut().map(|member| member.turn(cluster));
+        for turned in futures::future::join_all(turns).await {
+            match turned {
                 Turned::Same => {}
-                Turned::BecameReady => self.next_sync = Instant::now(),
+                Turned::BecameReady => {
+                    self.next_sync = Instant::now();
+                    // It has not said what its engine is.
+                    self.pushed = None;
+                }
                 Turned::Ended => self.pushed = None,
             }
-            self.welcomed &= before == member.ports.listeners;
         }
+        let now = self.members.iter().map(|member| &member.ports);
+        self.welcomed &= before
+            .iter()
+            .zip(now)
+            .all(|(before, now)| before.listeners == now.listeners);
         self.remember_formed();
         self.roll().await;
         let Some(ready) = self.members.iter().position(|member| member.ready) else {
             return;
         };
-        if self.members.iter().filter(|member| member.ready).count() < self.cluster.majority() {
+        // A broker is ready while the metadata quorum counts on it, so one is enough; the first time, topics want them all.
+        if !self.cluster.formed {
             return;
         }
         if self.pushed.as_ref() != Some(&self.cluster.dynamic_config) {
@@ -287,36 +283,29 @@ impl Running {
         }
     }
 
-    /// From now on an empty metadata log is a lost one. The brokers read it at their next start.
     fn remember_formed(&mut self) {
-        if !self.cluster.is_quorum() || self.place.formed || !self.ready() {
+        if !self.ready() {
             return;
         }
-        self.place.formed = true;
-        if let Err(error) = self.place.save(&self.folder) {
-            say(&format!("{}: write cluster.json: {error}", self.cluster.name));
+        match self.place.remember_formed() {
+            Ok(false) => {}
+            Ok(true) => {
+                // The brokers read it at their next start.
+                self.cluster = self.place.complete(self.cluster.clone());
+                self.write_down();
+            }
+            Err(error) => say(&format!("{}: write cluster.json: {error}", self.cluster.name)),
         }
-        self.cluster = self.place.complete(self.cluster.clone());
-        self.write_down();
     }
 
     /// Tells a broker the dynamic properties of the cluster, and learns the brokers' engines.
     async fn push(&mut self, speaker: usize) {
         for member in self.members.iter_mut().filter(|member| member.ready) {
-            let asked = async {
-                let mut broker = Broker::connect(&member.ports.admin_address(), None, member.node_id).await?;
-                broker.describe().await
-            };
-            if let Ok(facts) = asked.await {
+            if let Some(facts) = member.facts().await {
                 member.engine = facts.engine;
             }
         }
-        let member = &self.members[speaker];
-        let told = async {
-            let mut broker = Broker::connect(&member.ports.admin_address(), None, member.node_id).await?;
-            broker.set_dynamic(&self.cluster.dynamic_config).await
-        };
-        match told.await {
+        match self.members[speaker].tell(&self.cluster.dynamic_config).await {
             Ok(changed) => {
                 if changed {
                     let names: Vec<&str> = self.cluster.dynamic_config.keys().map(String::as_str).collect();
@@ -336,10 +325,11 @@ impl Running {
     async fn sync_topics(&mut self, speaker: usize) {
         self.next_sync = Instant::now() + RESYNC;
         let wanted = self.wanted_topics();
-        let listener = self.cluster.listeners.iter().find(|one| !one.is_nodeport());
-        let address = self.members[speaker]
-            .ports
-            .address(listener.map_or("", |listener| &listener.name));
+        // All are on this machine; while listeners change, this broker may still have the former ones.
+        let ports = &self.members[speaker].ports;
+        let Some(address) = ports.listeners.keys().find_map(|name| ports.address(name)) else {
+            return;
+        };
         let done = async {
             let mut kafka = Kafka::connect(&address).await?;
             crate::topic::reconcile(&mut kafka, &wanted).await
@@ -408,12 +398,12 @@ impl Running {
     }
 
     fn save_owned(&self) {
-        let path = self.folder.join("topics.json");
+        let path = self.folder().join("topics.json");
         let text = serde_json::to_vec_pretty(&self.owned).expect("names and ids");
         if std::fs::read(&path).ok().as_ref() == Some(&text) {
             return;
         }
-        let beside = self.folder.join("topics.json.new");
+        let beside = self.folder().join("topics.json.new");
         let written = std::fs::write(&beside, text).and_then(|()| std::fs::rename(&beside, &path));
         if let Err(error) = written {
             say(&format!("write {}: {error}", path.display()));
@@ -463,4 +453,21 @@ impl Running {
         });
         rows.collect()
     }
+}
+
+/// Brokers that are not started yet.
+fn members(
+    cluster: &Cluster,
+    node_ids: std::ops::Range<i32>,
+    place: &Place,
+    program: &Path,
+    taken: &mut BTreeSet<u16>,
+) -> anyhow::Result<Vec<Member>> {
+    let mut members = Vec::new();
+    for node_id in node_ids {
+        let (ports, said) = Ports::choose(cluster, node_id, taken, place.between(node_id))?;
+        said.iter().for_each(|line| say(line));
+        members.push(Member::new(node_id, ports, program, place.broker(node_id)));
+    }
+    Ok(members)
 }

@@ -3,6 +3,27 @@
 
 use serde_json::Value;
 
+/// Fills in what is left out and has a default, as the API server does before it looks at the rules: a rule would otherwise
+/// not see that a field that is removed falls back.
+pub fn fill(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+                let given = object.get(name);
+                let left_out = given.is_none_or(|given| given.is_null() && below["nullable"] != true);
+                if let Some(default) = below.get("default").filter(|_| left_out) {
+                    object.insert(name.clone(), default.clone());
+                }
+                if let Some(value) = object.get_mut(name) {
+                    fill(below, value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(&schema["items"], item)),
+        _ => {}
+    }
+}
+
 /// Checks `value` (absent: `None`) at `path` and adds what is wrong.
 pub fn check(schema: &Value, value: Option<&Value>, path: &str, mistakes: &mut Vec<String>) {
     let Some(value) = value else {

@@ -16,6 +16,8 @@ pub const APPLIED: &str = "millrace.dev/applied";
 pub const RESTART_INPUTS: &str = "millrace.dev/restart-inputs";
 /// Annotation of volume claims: Kafka's cluster id of the data on it.
 pub const CLUSTER_ID: &str = "millrace.dev/cluster-id";
+/// Annotation of volume claims, `true`: the cluster with that id was formed, so a volume that is empty has lost its data.
+pub const FORMED: &str = "millrace.dev/formed";
 /// Annotation with the effect of `spec.paused`, for specs that something else writes.
 pub const PAUSED: &str = "millrace.dev/paused";
 

@@ -1,6 +1,7 @@
 //! The content of a broker's property file. Pure; local mode uses it too, with other places.
 
 use crate::cluster::model::Cluster;
+use crate::crd::kafka_cluster::StorageKind;
 use protocol::properties::{self, Effect};
 use std::collections::BTreeMap;
 
@@ -23,7 +24,7 @@ pub struct Places {
     pub control: String,
     /// `replication.listener`; the same.
     pub replication: String,
-    /// host:port of each broker's control listener, by node id. Empty: a lone broker that nobody can join.
+    /// host:port of each broker's control listener, by node id; of a lone one too, which others may join.
     pub voters: BTreeMap<i32, String>,
 }
 
@@ -62,19 +63,19 @@ pub fn properties(cluster: &Cluster, places: &Places) -> BTreeMap<String, String
     if cluster.is_quorum() {
         // Two of three: one broker may be lost or restarted, and an acknowledged record is still on two disks.
         set("min.insync.replicas", "2".to_owned());
-        if cluster.formed {
-            set(FORMED, "true".to_owned());
-        }
     }
-    if !places.voters.is_empty() {
-        let voters = places.voters.iter().map(|(id, at)| format!("{id}@{at}"));
-        set(VOTERS, voters.collect::<Vec<_>>().join(","));
-        // Who is new, or lost its disk, gets its vote when it knows everything.
-        set("controller.quorum.auto.join.enable", "true".to_owned());
-        set("control.listener", places.control.clone());
-        // Advertised with the host of the control listener, as the voters name it.
-        set("replication.listener", places.replication.clone());
+    // A lone broker whose records live in its pod starts empty by design; any other empty disk has lost its cluster.
+    let starts_empty = !cluster.is_quorum() && cluster.storage.kind == StorageKind::Ephemeral;
+    if cluster.formed && !starts_empty {
+        set(FORMED, "true".to_owned());
     }
+    let voters = places.voters.iter().map(|(id, at)| format!("{id}@{at}"));
+    set(VOTERS, voters.collect::<Vec<_>>().join(","));
+    // Who is new, or lost its disk, gets its vote when it knows everything.
+    set("controller.quorum.auto.join.enable", "true".to_owned());
+    set("control.listener", places.control.clone());
+    // Advertised with the host of the control listener, as the voters name it.
+    set("replication.listener", places.replication.clone());
     if let Some(limit) = shard_memory(cluster) {
         set("memory.limit.bytes", limit.to_string());
     }
@@ -149,7 +150,7 @@ pub fn render(all: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixtures::{checked, cluster};
+    use crate::fixtures::{ClusterBuilder, checked, cluster};
 
     fn places() -> Places {
         Places {
@@ -192,29 +193,33 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_broker_can_be_joined_where_it_has_a_place_for_it() {
-        let joined = Places {
+    fn a_lone_broker_can_be_joined() {
+        let lone = Places {
             voters: BTreeMap::from([(0, "a-0:9088".into())]),
             ..places()
         };
-        let all = properties(&checked(cluster("a").formed()), &joined);
+        let all = properties(&checked(cluster("a")), &lone);
         assert_eq!(all["controller.quorum.voters"], "0@a-0:9088");
         assert_eq!(all["control.listener"], "0.0.0.0:9088");
-        // What it lost would be lost for ever, so it starts again with an empty disk.
-        for name in ["min.insync.replicas", FORMED] {
-            assert!(!all.contains_key(name), "{name}");
-        }
-        let alone = Places {
-            voters: BTreeMap::new(),
-            ..places()
-        };
-        let all = properties(&checked(cluster("a").formed()), &alone);
-        for name in [
-            "controller.quorum.voters",
-            "control.listener",
-            "replication.listener",
-        ] {
-            assert!(!all.contains_key(name), "{name}");
+        assert!(!all.contains_key("min.insync.replicas"));
+    }
+
+    /// One row: brokers, where their records are, and whether an empty disk is a lost one once the cluster was formed.
+    #[test]
+    fn an_empty_disk_is_a_lost_one_unless_it_is_a_lone_pods_own() {
+        type Row = (i32, fn(ClusterBuilder) -> ClusterBuilder, bool);
+        let claim: fn(ClusterBuilder) -> ClusterBuilder = |builder| builder;
+        let rows: [Row; 4] = [
+            (1, claim, true),
+            (3, claim, true),
+            (1, ClusterBuilder::ephemeral, false),
+            (3, ClusterBuilder::ephemeral, true),
+        ];
+        for (replicas, storage, lost) in rows {
+            let of = |builder| properties(&checked(storage(builder)), &places()).contains_key(FORMED);
+            let builder = || cluster("a").replicas(replicas);
+            assert_eq!(of(builder().formed()), lost, "{replicas} brokers");
+            assert!(!of(builder()), "{replicas} brokers, not formed yet");
         }
     }
 
