@@ -31,7 +31,7 @@ impl Load {
         Load::start(kubectl, &["produce", bootstrap, topic, name])
     }
 
-    /// A member of a group that reads from the beginning.
+    /// A member of a group that reads from the beginning and commits what it read.
     pub(crate) fn consume(kubectl: &Kubectl, bootstrap: &str, topic: &str, group: &str) -> Result<Load> {
         Load::start(kubectl, &["consume", bootstrap, topic, group])
     }
@@ -94,6 +94,10 @@ impl Load {
         })
     }
 
+    fn lines(&self) -> BTreeSet<String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends the client in order, and gives its records, each once. An error that the client was told of is an error here.
     pub(crate) fn end(mut self) -> Result<Vec<Record>> {
         drop(self.input.take());
@@ -124,6 +128,126 @@ impl Drop for Load {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Two members of a consumer group that read and commit while something happens to the brokers.
+pub(crate) struct Group {
+    kubectl: Kubectl,
+    bootstrap: String,
+    topic: String,
+    name: String,
+    members: Vec<Load>,
+}
+
+/// How far a group is in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// -1 where nothing is committed.
+    pub(crate) committed: i64,
+    pub(crate) end: i64,
+}
+
+/// Of a topic, by partition.
+pub(crate) type Positions = BTreeMap<i32, Position>;
+
+impl Group {
+    pub(crate) fn of_two(kubectl: &Kubectl, bootstrap: &str, topic: &str, name: &str) -> Result<Group> {
+        let members = (0..2)
+            .map(|_| Load::consume(kubectl, bootstrap, topic, name))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Group {
+            kubectl: kubectl.clone(),
+            bootstrap: bootstrap.to_owned(),
+            topic: topic.to_owned(),
+            name: name.to_owned(),
+            members,
+        })
+    }
+
+    fn count(&self) -> usize {
+        let mut all = BTreeSet::new();
+        self.members.iter().for_each(|member| all.extend(member.lines()));
+        all.len()
+    }
+
+    /// Waits until the members together have read so many records, each counted once.
+    pub(crate) fn reaches(&self, wanted: usize) -> Result<()> {
+        wait::until("the group goes on", seconds(90), || {
+            let count = self.count();
+            ensure!(
+                count >= wanted,
+                "it has read {count} records, {wanted} are waited for"
+            );
+            Ok(())
+        })
+    }
+
+    /// Waits until it has read so many more than now.
+    pub(crate) fn goes_on(&self, more: usize) -> Result<()> {
+        self.reaches(self.count() + more)
+    }
+
+    /// Waits until each member alone has read something more: both have partitions.
+    pub(crate) fn shares(&self) -> Result<()> {
+        self.members.iter().try_for_each(|member| member.goes_on(1))
+    }
+
+    /// What it has committed, as an outsider is told, whoever coordinates the group now.
+    pub(crate) fn positions(&self) -> Result<Positions> {
+        let arguments = ["committed", &self.bootstrap, &self.topic, &self.name];
+        let mut all = vec!["exec", "--quiet", "client", "--", "load"];
+        all.extend(arguments);
+        let said = wait::until("the group's coordinator", seconds(30), || self.kubectl.run(&all))?;
+        said.lines().map(position).collect()
+    }
+
+    /// Nothing that it had committed before is forgotten.
+    pub(crate) fn remembers(&self, before: &Positions) -> Result<()> {
+        let now = self.positions()?;
+        for (partition, before) in before {
+            let committed = now.get(partition).map_or(-1, |now| now.committed);
+            ensure!(
+                committed >= before.committed,
+                "of partition {partition} offset {} was committed, and now {committed} is",
+                before.committed
+            );
+        }
+        Ok(())
+    }
+
+    /// The members leave, and what they committed is the end of every partition: nobody would read a record again. Gives
+    /// what they read, each record once.
+    pub(crate) fn end(mut self) -> Result<Vec<Record>> {
+        let mut records = BTreeSet::new();
+        for member in std::mem::take(&mut self.members) {
+            let found = member.end()?;
+            ensure!(!found.is_empty(), "a member of the group has read nothing");
+            records.extend(found);
+        }
+        for (partition, at) in self.positions()? {
+            // A partition without records has nothing to commit.
+            ensure!(
+                at.committed.max(0) == at.end,
+                "partition {partition} ends at {}, and {} is committed",
+                at.end,
+                at.committed
+            );
+        }
+        Ok(records.into_iter().collect())
+    }
+}
+
+/// A line of `partition committed end`.
+fn position(line: &str) -> Result<(i32, Position)> {
+    let numbers: Vec<&str> = line.split(' ').collect();
+    let [partition, committed, end] = numbers[..] else {
+        bail!("{line:?} is no partition with its offsets")
+    };
+    let position = Position {
+        committed: committed.parse()?,
+        end: end.parse()?,
+    };
+    Ok((partition.parse()?, position))
 }
 
 /// Everything acknowledged is there, once, where the acknowledgement said, and nothing else is. An idempotent producer's

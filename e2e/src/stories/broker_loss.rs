@@ -1,16 +1,13 @@
-//! Three brokers under a load with acks=all and a consumer group. The leader of a partition is killed, then the next one is
-//! killed and its pod deleted, then the topic gets more partitions: another broker leads, nothing that was acknowledged is
-//! lost, the group reads everything, the new partitions too, and no client is told of an error.
-
-use std::collections::BTreeSet;
+//! Three brokers under a load with acks=all and a consumer group that commits. The leader of a partition is killed, then the
+//! next one is killed and its pod deleted: another broker leads, nothing that was acknowledged is lost, neither a record
+//! nor a committed offset, the group reads everything, and no client is told of an error.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::Env;
-use super::given::{CLUSTER, Given, pod, topic};
+use super::given::{CLUSTER, Given, in_sync, partitions, pod, topic};
 use crate::kafka::Kcat;
-use crate::load::{Load, nothing_lost};
+use crate::load::{Group, Load, nothing_lost};
 use crate::wait::{self, seconds};
 
 const TOPIC: &str = "payments";
@@ -20,13 +17,15 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     Given::topic_ready(env, TOPIC)?;
     let kcat = env.kcat_inside()?;
     let producer = Load::produce(&env.kubectl, &given.inside, TOPIC, "kept")?;
-    let consumer = Load::consume(&env.kubectl, &given.inside, TOPIC, "readers")?;
+    let group = Group::of_two(&env.kubectl, &given.inside, TOPIC, "readers")?;
     producer.reaches(200)?;
-    consumer.reaches(200)?;
+    group.reaches(200)?;
+    group.shares()?;
 
     for delete in [false, true] {
         let leader = leader(&kcat, &given, 0)?;
         let before = env.kubectl.get("pod", &pod(leader))?["metadata"]["uid"].clone();
+        let positions = group.positions()?;
         env.signal(&pod(leader), "SIGKILL")?;
         if delete {
             env.kubectl.delete("pod", &pod(leader))?;
@@ -36,55 +35,34 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
             ensure!(now != leader, "broker {leader} still leads");
             Ok(())
         })?;
+        group.remembers(&positions)?;
         producer.goes_on(100)?;
-        consumer.goes_on(100)?;
+        group.goes_on(100)?;
         wait::until("the broker is back and in sync", seconds(90), || {
             let found = &env.kubectl.get("pod", &pod(leader))?["metadata"]["uid"];
             ensure!(
                 (*found != before) == delete,
                 "the pod was {before} and is {found}"
             );
-            for partition in partitions(&kcat.metadata(&given.inside)?) {
-                let found = partition["isrs"].as_array().map_or(0, Vec::len);
-                ensure!(found == 3, "in sync: {partition}");
-            }
-            Ok(())
+            in_sync(&kcat, &given.inside, TOPIC, 3)
         })?;
         env.kubectl
             .wait_condition("kafkacluster", CLUSTER, "Ready", "True", seconds(60))?;
+        group.remembers(&positions)?;
     }
 
-    env.kubectl
-        .run(&["scale", &format!("kafkatopic/{TOPIC}"), "--replicas=6"])?;
-    wait::until("clients see six partitions", seconds(30), || {
-        let found = kcat.partitions(&given.inside, TOPIC)?;
-        ensure!(found == 6, "they see {found}");
-        Ok(())
-    })?;
-    producer.goes_on(600)?;
-
     let acknowledged = producer.end()?;
-    consumer.reaches(acknowledged.len())?;
-    let written: BTreeSet<i32> = acknowledged.iter().map(|record| record.partition).collect();
-    ensure!(written.len() == 6, "written to the partitions {written:?} only");
+    group.reaches(acknowledged.len())?;
     nothing_lost(&acknowledged, &kcat.consume(&given.inside, TOPIC)?)?;
-    nothing_lost(&acknowledged, &consumer.end()?)?;
+    nothing_lost(&acknowledged, &group.end()?)?;
     println!("{} records were acknowledged meanwhile", acknowledged.len());
     Ok(())
-}
-
-fn partitions(metadata: &Value) -> Vec<Value> {
-    let topics = metadata["topics"].as_array().into_iter().flatten();
-    topics
-        .filter(|found| found["topic"] == TOPIC)
-        .flat_map(|found| found["partitions"].as_array().cloned().unwrap_or_default())
-        .collect()
 }
 
 /// The node id of the partition's leader.
 fn leader(kcat: &Kcat, given: &Given, partition: i32) -> Result<usize> {
     let metadata = kcat.metadata(&given.inside)?;
-    let leader = partitions(&metadata)
+    let leader = partitions(&metadata, TOPIC)
         .iter()
         .find(|found| found["partition"] == partition)
         .and_then(|found| found["leader"].as_i64())

@@ -4,11 +4,13 @@
 
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::Env;
-use crate::wait::seconds;
+use crate::kafka::Kcat;
+use crate::kubectl::condition_of;
+use crate::wait::{self, seconds};
 
 /// Name of the cluster in every story.
 pub(super) const CLUSTER: &str = "first";
@@ -105,4 +107,127 @@ fn bootstrap(cluster: &Value, listener: &str) -> Result<String> {
         .and_then(|found| found["bootstrapServers"].as_str())
         .map(str::to_owned)
         .with_context(|| format!("no bootstrapServers of listener {listener} in {listeners:?}"))
+}
+
+/// Waits until neither Ready nor Available is true, for this reason.
+pub(super) fn wait_reason(env: &Env<'_>, reason: &str, within: u64) -> Result<Value> {
+    env.kubectl
+        .wait_until("kafkacluster", CLUSTER, seconds(within), |cluster| {
+            for condition in ["Ready", "Available"] {
+                let found = condition_of(cluster, condition).context("a condition is missing")?;
+                ensure!(
+                    found["status"] == "False" && found["reason"] == *reason,
+                    "{reason} is waited for: {found}"
+                );
+            }
+            Ok(())
+        })
+}
+
+/// The metadata is lost, and it stays so: nobody forms a cluster over the loss, of this id or another.
+pub(super) fn stays_lost(env: &Env<'_>, id: &str) -> Result<()> {
+    wait_reason(env, "MetadataLost", 120)?;
+    wait::stays("no new cluster is formed", seconds(10), || {
+        let cluster = env.kubectl.get("kafkacluster", CLUSTER)?;
+        for condition in ["Ready", "Available"] {
+            let found = condition_of(&cluster, condition).context("a condition is missing")?;
+            ensure!(
+                found["status"] == "False" && found["reason"] == "MetadataLost",
+                "the status says {found}"
+            );
+        }
+        ensure!(
+            cluster["status"]["clusterId"] == *id,
+            "the status names cluster {}, it was {id}",
+            cluster["status"]["clusterId"]
+        );
+        Ok(())
+    })
+}
+
+/// Deletes brokers' volume claims, and their pods, which have no time to leave in order: others come, with empty volumes.
+pub(super) fn lose_volumes(env: &Env<'_>, node_ids: &[usize]) -> Result<()> {
+    let before = node_ids
+        .iter()
+        .map(|node_id| Ok(env.kubectl.get("pod", &pod(*node_id))?["metadata"]["uid"].clone()))
+        .collect::<Result<Vec<_>>>()?;
+    for node_id in node_ids {
+        env.kubectl.delete("pvc", &format!("data-{}", pod(*node_id)))?;
+    }
+    let pods: Vec<String> = node_ids.iter().map(|node_id| pod(*node_id)).collect();
+    let mut arguments = vec!["delete", "pod", "--wait=false", "--grace-period=1"];
+    arguments.extend(pods.iter().map(String::as_str));
+    env.kubectl.run(&arguments)?;
+    for (pod, before) in pods.iter().zip(before) {
+        env.kubectl.wait_until("pod", pod, seconds(90), |pod| {
+            ensure!(pod["metadata"]["uid"] != before, "the pod is not replaced yet");
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// The folder of a broker's volume; all nodes of a cluster of our own see it.
+pub(super) fn volume(env: &Env<'_>, node_id: usize) -> Result<Volume> {
+    let claim = env.kubectl.get("pvc", &format!("data-{}", pod(node_id)))?;
+    let name = claim["spec"]["volumeName"].as_str();
+    let name = name.context("the claim has no volume yet")?.to_owned();
+    let path = env.kubectl.get("pv", &name)?["spec"]["local"]["path"].clone();
+    let path = path.as_str().context("the volume is no folder")?.to_owned();
+    Ok(Volume { name, path })
+}
+
+/// A volume.
+pub(super) struct Volume {
+    pub(super) name: String,
+    pub(super) path: String,
+}
+
+/// Every partition of the topic has so many replicas in sync.
+pub(super) fn in_sync(kcat: &Kcat, bootstrap: &str, topic: &str, replicas: usize) -> Result<()> {
+    let partitions = partitions(&kcat.metadata(bootstrap)?, topic);
+    ensure!(!partitions.is_empty(), "no partition of {topic} is known");
+    for partition in partitions {
+        let found = partition["isrs"].as_array().map_or(0, Vec::len);
+        ensure!(found == replicas, "in sync: {partition}");
+    }
+    Ok(())
+}
+
+/// The partitions of a topic in what `kcat -L` tells.
+pub(super) fn partitions(metadata: &Value, topic: &str) -> Vec<Value> {
+    let topics = metadata["topics"].as_array().into_iter().flatten();
+    topics
+        .filter(|found| found["topic"] == *topic)
+        .flat_map(|found| found["partitions"].as_array().cloned().unwrap_or_default())
+        .collect()
+}
+
+/// Waits until three brokers vote, each with the directory that it has now.
+pub(super) fn three_vote(env: &Env<'_>) -> Result<()> {
+    wait::until("three brokers vote", seconds(60), || {
+        for node_id in 0..3 {
+            let voters = metric(env, node_id, "millrace_metadata_quorum_voters")?;
+            ensure!(voters == 3.0, "broker {node_id} knows of {voters} voters");
+            let votes = metric(env, node_id, "millrace_metadata_quorum_votes")?;
+            ensure!(votes == 1.0, "broker {node_id} has no vote");
+        }
+        Ok(())
+    })
+}
+
+/// One value of a broker's metrics page.
+fn metric(env: &Env<'_>, node_id: usize, name: &str) -> Result<f64> {
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{}:9091/proxy/metrics",
+        env.namespace,
+        pod(node_id)
+    );
+    let metrics = env.kubectl.run(&["get", "--raw", &path])?;
+    let value = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .find_map(|rest| rest.split_whitespace().last());
+    let value = value.with_context(|| format!("broker {node_id} has no metric {name}"))?;
+    value.parse().with_context(|| format!("{name} is {value:?}"))
 }

@@ -17,6 +17,7 @@ mod quiet;
 mod quorum_loss;
 mod rights;
 mod roll;
+mod scale_partitions;
 mod three_brokers;
 mod topic_lifecycle;
 
@@ -119,13 +120,13 @@ pub(crate) const STORIES: &[Story] = &[
     ),
     story(
         "pod_loss",
-        "pod deleted, broker killed: nothing acknowledged is lost",
+        "pod deleted, broker killed: nothing acknowledged is lost; a lost volume is said to be",
         pod_loss::tell,
     )
     .on_own_cluster(),
     story(
         "three_brokers",
-        "three brokers form one cluster, once; one may go at a time, and not ready means not ready",
+        "three brokers form one cluster, once, also when it is made again; one may go at a time, and not ready means not ready",
         three_brokers::tell,
     )
     .on_own_cluster(),
@@ -136,13 +137,18 @@ pub(crate) const STORIES: &[Story] = &[
     ),
     story(
         "broker_loss",
-        "the leader of a partition killed, its pod deleted, more partitions: nothing acknowledged is lost",
+        "the leader of a partition killed, its pod deleted: neither a record nor a committed offset is lost",
         broker_loss::tell,
     )
     .on_own_cluster(),
     story(
+        "scale_partitions",
+        "more partitions under load: a running group reads them, and commits",
+        scale_partitions::tell,
+    ),
+    story(
         "quorum_loss",
-        "two of three machines without power, and later all volumes gone: said at once, healed, never formed anew",
+        "two of three machines without power, one volume gone, all volumes gone, two of them restored: said, healed, never formed anew",
         quorum_loss::tell,
     )
     .on_nodes(3),

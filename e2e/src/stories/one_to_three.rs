@@ -1,14 +1,16 @@
 //! One broker becomes three while clients write and read: the new ones join the cluster that is there and get their votes,
 //! no client is told of an error, and from then on the loss of the first broker is survived.
 
+use std::cell::RefCell;
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::Env;
-use super::given::{CLUSTER, Given, pod, topic};
+use super::given::{CLUSTER, Given, pod, three_vote, topic};
 use crate::kubectl::condition_of;
-use crate::load::{Load, nothing_lost};
-use crate::wait::{self, seconds};
+use crate::load::{Group, Load, nothing_lost};
+use crate::wait::seconds;
 
 const TOPIC: &str = "orders";
 
@@ -18,19 +20,19 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     let kcat = env.kcat_inside()?;
     let (id, _) = given.identity(env)?;
     let producer = Load::produce(&env.kubectl, &given.inside, TOPIC, "grown")?;
-    let consumer = Load::consume(&env.kubectl, &given.inside, TOPIC, "readers")?;
+    let group = Group::of_two(&env.kubectl, &given.inside, TOPIC, "readers")?;
     producer.reaches(200)?;
+    group.shares()?;
 
     env.kubectl
         .patch("kafkacluster", CLUSTER, &json!({"spec": {"replicas": 3}}))?;
+    let alarmed = RefCell::new(None);
     env.kubectl
         .wait_until("kafkacluster", CLUSTER, seconds(180), |cluster| {
-            // A broker that does not vote yet is not a lost one.
             let available = condition_of(cluster, "Available").context("no condition Available")?;
-            ensure!(
-                available["reason"] != "QuorumLost" && available["reason"] != "MetadataLost",
-                "while it grows the status says {available}"
-            );
+            if available["reason"] == "QuorumLost" || available["reason"] == "MetadataLost" {
+                *alarmed.borrow_mut() = Some(available.clone());
+            }
             ensure!(
                 cluster["metadata"]["generation"] == cluster["status"]["observedGeneration"],
                 "the operator has not seen it yet"
@@ -46,17 +48,14 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
             );
             Ok(())
         })?;
-    for node_id in 0..3 {
-        wait::until("three voters", seconds(30), || {
-            let found = voters(env, node_id)?;
-            ensure!(found == 3.0, "broker {node_id} knows of {found} voters");
-            Ok(())
-        })?;
-    }
+    // A broker that does not vote yet is not a lost one.
+    let alarmed = alarmed.into_inner();
+    ensure!(alarmed.is_none(), "while it grew the status said {alarmed:?}");
+    three_vote(env)?;
     producer.goes_on(200)?;
     let acknowledged = producer.end()?;
-    consumer.reaches(acknowledged.len())?;
-    nothing_lost(&acknowledged, &consumer.end()?)?;
+    group.reaches(acknowledged.len())?;
+    nothing_lost(&acknowledged, &group.end()?)?;
     ensure!(given.identity(env)?.0 == id, "it is another cluster");
 
     // New topics have a copy on each, and the first broker is no longer the only one that decides.
@@ -81,20 +80,4 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         "not all of what was acknowledged without the first broker is there"
     );
     nothing_lost(&acknowledged, &kcat.consume(&given.inside, TOPIC)?)
-}
-
-/// The number of voters, as a broker's metrics tell it.
-fn voters(env: &Env<'_>, node_id: usize) -> Result<f64> {
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{}:9091/proxy/metrics",
-        env.namespace,
-        pod(node_id)
-    );
-    let metrics = env.kubectl.run(&["get", "--raw", &path])?;
-    let value = metrics
-        .lines()
-        .filter_map(|line| line.strip_prefix("millrace_metadata_quorum_voters"))
-        .find_map(|rest| rest.split_whitespace().last());
-    let value = value.context("no metric of the quorum's voters")?;
-    value.parse().with_context(|| format!("it is {value:?}"))
 }

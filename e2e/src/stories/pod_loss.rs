@@ -1,5 +1,6 @@
 //! A producer with acks=all runs on while its only broker is lost, once by deleting the pod and once by kill -9 from the
-//! node: every acknowledged record is there afterwards, and a group goes on from the offset that it has committed.
+//! node: every acknowledged record is there afterwards, and a group goes on from the offset that it has committed. Then its
+//! volume is lost: that is said, and no empty cluster takes the place of the one that was.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::Env;
-use super::given::{CLUSTER, Given, POD, topic};
+use super::given::{CLUSTER, Given, POD, lose_volumes, stays_lost, topic};
 use crate::kafka::Kcat;
 use crate::wait::{self, seconds};
 
@@ -53,7 +54,10 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         next == wanted,
         "the group goes on at {next:?}, and had committed {wanted:?}"
     );
-    Ok(())
+
+    let (id, _) = given.identity(env)?;
+    lose_volumes(env, &[0])?;
+    stays_lost(env, &id)
 }
 
 /// Produces numbered lines one by one, makes the broker fail in the middle, and goes on until all are acknowledged.

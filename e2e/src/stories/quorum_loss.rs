@@ -1,14 +1,18 @@
 //! Three brokers on three machines, of which two lose their power: the status says within a minute that the quorum is lost
 //! and who is missing, the third broker is not ready, and nothing is acknowledged. With the power back everything is there.
-//! Then all three volumes are deleted: that is another condition, and no new cluster is formed over the loss.
+//! Then one volume is deleted: its broker gets everything again, and its vote. Then all three are: that is another condition,
+//! and no new cluster is formed over the loss. With a majority of the volumes restored it is the cluster that it was.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
+use serde_json::json;
 
 use super::Env;
-use super::given::{CLUSTER, Given, pod, topic};
+use super::given::{
+    CLUSTER, Given, Volume, in_sync, lose_volumes, pod, stays_lost, three_vote, topic, volume, wait_reason,
+};
+use crate::kafka::Kcat;
 use crate::kubectl::condition_of;
 use crate::operator;
 use crate::wait::{self, seconds};
@@ -48,14 +52,42 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         .context("healed")?;
     println!("power on to Ready: {:.1} s", powered.elapsed().as_secs_f32());
     ensure!(given.identity(env)?.0 == id, "it is another cluster");
-    let mut values: Vec<String> = kcat
-        .consume(&given.inside, TOPIC)?
+    let mut lines = lines;
+    all_there(&kcat, &given, &lines)?;
+    let mut more = |line: &str| {
+        lines.push(line.to_owned());
+        kcat.produce(&given.inside, TOPIC, &[line.to_owned()])?;
+        Ok::<_, anyhow::Error>(lines.clone())
+    };
+    more("after the power cut")?;
+
+    let lost = Instant::now();
+    lose_volumes(env, &[2])?;
+    whole_again(env, &given, &kcat, &id).context("one volume was lost")?;
+    println!(
+        "one volume deleted to all in sync: {:.1} s",
+        lost.elapsed().as_secs_f32()
+    );
+    let lines = more("after the loss of a volume")?;
+    lose_all_and_restore_two(env, &given, &kcat, &id)?;
+    all_there(&kcat, &given, &lines)?;
+    kcat.produce(
+        &given.inside,
+        TOPIC,
+        &["after the loss of all volumes".to_owned()],
+    )
+}
+
+/// What was acknowledged, and nothing else but what was never answered.
+fn all_there(kcat: &Kcat, given: &Given, lines: &[String]) -> Result<()> {
+    let read = kcat.consume(&given.inside, TOPIC)?;
+    let mut values: Vec<String> = read
         .into_iter()
         .map(|record| record.value)
         .filter(|value| value != UNANSWERED)
         .collect();
     values.sort();
-    let mut wanted = lines;
+    let mut wanted = lines.to_vec();
     wanted.sort();
     ensure!(
         values == wanted,
@@ -63,8 +95,19 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         values.len(),
         wanted.len()
     );
-    kcat.produce(&given.inside, TOPIC, &["after the power cut".to_owned()])?;
-    lose_the_volumes(env)
+    Ok(())
+}
+
+/// Ready, the same cluster, three voters, and every record three times.
+fn whole_again(env: &Env<'_>, given: &Given, kcat: &Kcat, id: &str) -> Result<()> {
+    three_vote(env)?;
+    wait::until("three replicas in sync", seconds(60), || {
+        in_sync(kcat, &given.inside, TOPIC, 3)
+    })?;
+    env.kubectl
+        .wait_condition("kafkacluster", CLUSTER, "Ready", "True", seconds(120))?;
+    ensure!(given.identity(env)?.0 == id, "it is another cluster");
+    Ok(())
 }
 
 /// The node of each broker, by node id: a different one each.
@@ -112,9 +155,12 @@ fn lose_the_quorum(env: &Env<'_>, homes: &[String], keeper: &str) -> Result<()> 
     })?;
     // It answers for itself, and acknowledges nothing that others do not have.
     let alone = format!("{}.first-kafka-brokers:9092", pod(third));
-    let refused = env
-        .kcat_inside()?
-        .produce_within(&alone, TOPIC, &[UNANSWERED.to_owned()], 5);
+    let kcat = env.kcat_inside()?;
+    let known = wait::until("the third broker answers", seconds(20), || {
+        kcat.partitions(&alone, TOPIC)
+    })?;
+    ensure!(known == 3, "alone it knows of {known} partitions of {TOPIC}");
+    let refused = kcat.produce_within(&alone, TOPIC, &[UNANSWERED.to_owned()], 5);
     ensure!(
         refused.is_err(),
         "a record was acknowledged by one broker of three"
@@ -122,45 +168,57 @@ fn lose_the_quorum(env: &Env<'_>, homes: &[String], keeper: &str) -> Result<()> 
     Ok(())
 }
 
-/// All claims and pods at once: three brokers start with nothing, and are told that their cluster was formed before.
-fn lose_the_volumes(env: &Env<'_>) -> Result<()> {
-    let id = env.kubectl.get("kafkacluster", CLUSTER)?["status"]["clusterId"].clone();
-    for node_id in 0..3 {
-        env.kubectl.delete("pvc", &format!("data-{}", pod(node_id)))?;
+/// All claims and pods at once: three brokers start with nothing, and are told that their cluster was formed before. One
+/// restored volume is no majority; two are, and the third broker gets its part from them.
+fn lose_all_and_restore_two(env: &Env<'_>, given: &Given, kcat: &Kcat, id: &str) -> Result<()> {
+    let kept = (0..3)
+        .map(|node_id| volume(env, node_id))
+        .collect::<Result<Vec<_>>>()?;
+    for volume in &kept {
+        reclaim(env, volume, "Retain")?;
     }
-    let pods: Vec<String> = (0..3).map(pod).collect();
-    let mut arguments = vec!["delete", "pod", "--wait=false", "--grace-period=1"];
-    arguments.extend(pods.iter().map(String::as_str));
-    env.kubectl.run(&arguments)?;
     let lost = Instant::now();
+    lose_volumes(env, &[0, 1, 2])?;
     wait_reason(env, "MetadataLost", 120)?;
     println!(
         "volumes deleted to MetadataLost: {:.1} s",
         lost.elapsed().as_secs_f32()
     );
-    wait::stays("no new cluster is formed", seconds(10), || {
-        let cluster = env.kubectl.get("kafkacluster", CLUSTER)?;
-        let available = condition_of(&cluster, "Available").context("no condition Available")?;
-        ensure!(
-            available["reason"] == "MetadataLost" && cluster["status"]["clusterId"] == id,
-            "the status says {}",
-            cluster["status"]
-        );
-        Ok(())
-    })
+    stays_lost(env, id)?;
+
+    restore(env, 0, &kept[0])?;
+    let cluster = wait_reason(env, "QuorumLost", 60)?;
+    ensure!(
+        cluster["status"]["clusterId"] == *id,
+        "the status names cluster {}, it was {id}",
+        cluster["status"]["clusterId"]
+    );
+    let restored = Instant::now();
+    restore(env, 1, &kept[1])?;
+    whole_again(env, given, kcat, id).context("two of three volumes were restored")?;
+    println!(
+        "volumes restored to all in sync: {:.1} s",
+        restored.elapsed().as_secs_f32()
+    );
+    for volume in &kept {
+        reclaim(env, volume, "Delete")?;
+    }
+    Ok(())
 }
 
-/// Waits until neither Ready nor Available is true, for this reason.
-fn wait_reason(env: &Env<'_>, reason: &str, within: u64) -> Result<Value> {
-    env.kubectl
-        .wait_until("kafkacluster", CLUSTER, seconds(within), |cluster| {
-            for condition in ["Ready", "Available"] {
-                let found = condition_of(cluster, condition).context("a condition is missing")?;
-                ensure!(
-                    found["status"] == "False" && found["reason"] == *reason,
-                    "{reason} is waited for: {found}"
-                );
-            }
-            Ok(())
-        })
+/// What becomes of a volume without a claim.
+fn reclaim(env: &Env<'_>, volume: &Volume, policy: &str) -> Result<()> {
+    let policy = json!({"spec": {"persistentVolumeReclaimPolicy": policy}});
+    env.kubectl.patch("pv", &volume.name, &policy).map(drop)
+}
+
+/// The broker's present volume gets what the kept one holds, and the broker is started over it.
+fn restore(env: &Env<'_>, node_id: usize, kept: &Volume) -> Result<()> {
+    let own = env.cluster.own().map_err(anyhow::Error::msg)?;
+    let (node, present) = (own.node("n1")?, volume(env, node_id)?);
+    // It writes nothing meanwhile, and does not go on from what it had in memory.
+    env.signal(&pod(node_id), "SIGSTOP")?;
+    node.run("find", &[&present.path, "-mindepth", "1", "-delete"])?;
+    node.run("cp", &["-a", &format!("{}/.", kept.path), &present.path])?;
+    env.signal(&pod(node_id), "SIGKILL")
 }

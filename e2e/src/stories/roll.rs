@@ -1,6 +1,8 @@
 //! An edit that restarts every broker of three, under a load with acks=all and a consumer group: one broker is away at a
-//! time, the quorum's leader goes last, and neither the producer nor the consumer is told of an error.
+//! time, and goes when the one before is back in every ISR; the quorum's leader goes last; neither the producer nor the
+//! consumers are told of an error, and no committed offset is forgotten.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -8,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::Env;
 use super::given::{CLUSTER, Given, pod, topic};
+use crate::kafka::Kcat;
 use crate::kubectl::{Kubectl, condition_of};
-use crate::load::{Load, nothing_lost};
+use crate::load::{Group, Load, nothing_lost};
 use crate::wait::{self, seconds};
 
 const TOPIC: &str = "payments";
@@ -19,15 +22,19 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     Given::topic_ready(env, TOPIC)?;
     let kcat = env.kcat_inside()?;
     let producer = Load::produce(&env.kubectl, &given.inside, TOPIC, "rolled")?;
-    let consumer = Load::consume(&env.kubectl, &given.inside, TOPIC, "readers")?;
+    let group = Group::of_two(&env.kubectl, &given.inside, TOPIC, "readers")?;
     producer.reaches(200)?;
-    consumer.reaches(200)?;
+    group.reaches(200)?;
+    group.shares()?;
+    let positions = group.positions()?;
     let (id, leader) = given.identity(env)?;
 
     let done = AtomicBool::new(false);
-    let (kubectl, until) = (env.kubectl.clone(), &done);
     let order = std::thread::scope(|threads| {
-        let watcher = threads.spawn(move || watch(&kubectl, until));
+        let watcher = {
+            let (kubectl, kcat, inside, done) = (env.kubectl.clone(), kcat.clone(), &given.inside, &done);
+            threads.spawn(move || watch(&kubectl, &kcat, inside, done))
+        };
         let rolled = roll(env);
         done.store(true, Ordering::Release);
         let watched = watcher.join();
@@ -42,10 +49,11 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     // Also with the new processes.
     producer.goes_on(200)?;
     ensure!(given.identity(env)?.0 == id, "it is another cluster");
+    group.remembers(&positions)?;
     let acknowledged = producer.end()?;
-    consumer.reaches(acknowledged.len())?;
+    group.reaches(acknowledged.len())?;
     nothing_lost(&acknowledged, &kcat.consume(&given.inside, TOPIC)?)?;
-    nothing_lost(&acknowledged, &consumer.end()?)?;
+    nothing_lost(&acknowledged, &group.end()?)?;
     println!("{} records were acknowledged during the roll", acknowledged.len());
     Ok(())
 }
@@ -73,9 +81,9 @@ fn roll(env: &Env<'_>) -> Result<()> {
     })
 }
 
-/// Looks at the pods until the end: at most one is missing, on its way or not ready. Gives the pods in the order in which
-/// they were seen to go.
-fn watch(kubectl: &Kubectl, done: &AtomicBool) -> Result<Vec<String>> {
+/// Looks at the pods until the end: at most one is missing, on its way or not ready, and when another one goes, no replica
+/// but its own is out of sync. Gives the pods in the order in which they were seen to go.
+fn watch(kubectl: &Kubectl, kcat: &Kcat, bootstrap: &str, done: &AtomicBool) -> Result<Vec<String>> {
     let mut order: Vec<String> = Vec::new();
     while !done.load(Ordering::Acquire) {
         let pods = kubectl.list("pods", "millrace.dev/cluster=first")?;
@@ -89,6 +97,9 @@ fn watch(kubectl: &Kubectl, done: &AtomicBool) -> Result<Vec<String>> {
         if let [away] = &away[..]
             && order.last() != Some(away)
         {
+            // The bootstrap address may lead to the one that goes.
+            let metadata = wait::until("who is in sync", seconds(10), || kcat.metadata(bootstrap))?;
+            others_in_sync(&metadata, away)?;
             order.push(away.clone());
         }
     }
@@ -98,4 +109,27 @@ fn watch(kubectl: &Kubectl, done: &AtomicBool) -> Result<Vec<String>> {
 fn serves(pod: &Value, name: &str) -> bool {
     let ready = condition_of(pod, "Ready").is_some_and(|ready| ready["status"] == "True");
     pod["metadata"]["name"] == *name && pod["metadata"]["deletionTimestamp"].is_null() && ready
+}
+
+/// Of every partition of every topic, the offsets of groups too.
+fn others_in_sync(metadata: &Value, away: &str) -> Result<()> {
+    let ids = |list: &Value| -> BTreeSet<u64> {
+        let list = list.as_array().into_iter().flatten();
+        list.filter_map(|replica| replica["id"].as_u64()).collect()
+    };
+    let topics = metadata["topics"].as_array().context("no topics")?;
+    for found in topics {
+        for partition in found["partitions"].as_array().into_iter().flatten() {
+            let (replicas, in_sync) = (ids(&partition["replicas"]), ids(&partition["isrs"]));
+            ensure!(!replicas.is_empty(), "no replicas in {partition}");
+            let lacks = replicas.difference(&in_sync);
+            let lacks: Vec<&u64> = lacks.filter(|id| !away.ends_with(&format!("-{id}"))).collect();
+            ensure!(
+                lacks.is_empty(),
+                "{away} goes while {lacks:?} are not in sync: {} {partition}",
+                found["topic"]
+            );
+        }
+    }
+    Ok(())
 }

@@ -1,12 +1,13 @@
 //! Three brokers form one cluster, once. Clients inside and outside write with acks=all to three replicas; one pod, then
 //! all pods go and come back into the same cluster; one broker may be evicted at a time; a broker that does not serve is
-//! not ready, in the pod, behind the bootstrap address and in the status.
+//! not ready, in the pod, behind the bootstrap address and in the status. The resource is deleted and made again over the
+//! volumes: first with what they held, then emptied, and no second cluster is formed.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::Env;
-use super::given::{CLUSTER, Given, manifest, pod, topic};
+use super::given::{CLUSTER, Given, in_sync, manifest, pod, stays_lost, topic, volume};
 use crate::kubectl::condition_of;
 use crate::wait::{self, seconds};
 
@@ -47,13 +48,20 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
         Ok(())
     };
     all_there(&lines)?;
-    let three = || in_sync(&inside.metadata(&given.inside)?, 3);
+    let three = || in_sync(&inside, &given.inside, TOPIC, 3);
     wait::until("three replicas in sync", seconds(30), three)?;
 
     // The same file once more changes nothing: neither pods nor the cluster.
     let before = pod_uids(env)?;
     env.kubectl.apply(&format!("{payments}\n---\n{}", manifest(3)))?;
-    ensure!(pod_uids(env)? == before, "the same file restarted a broker");
+    // An annotation is looked at at once, and the next full round comes within this time.
+    let again = json!({"metadata": {"annotations": {"e2e.millrace.dev/applied": "again"}}});
+    env.kubectl.patch("kafkacluster", CLUSTER, &again)?;
+    wait::stays("the same file restarts no broker", seconds(20), || {
+        ensure!(pod_uids(env)? == before, "the same file restarted a broker");
+        Ok(())
+    })?;
+    same_cluster(env, &given, &id)?;
 
     evictions(env)?;
     settled(env)?;
@@ -80,7 +88,51 @@ pub(super) fn tell(env: &Env<'_>) -> Result<()> {
     settled(env)?;
     same_cluster(env, &given, &id)?;
     wait::until("three replicas in sync", seconds(60), three)?;
-    all_there(&lines)
+    all_there(&lines)?;
+
+    // The volumes remember what the resource has forgotten.
+    delete_cluster(env)?;
+    env.kubectl.apply(&manifest(3))?;
+    settled(env)?;
+    same_cluster(env, &given, &id)?;
+    wait::until("three replicas in sync", seconds(60), three)?;
+    // Read inside only: outside, the node port may be another one now.
+    let read = inside.consume(&given.inside, TOPIC)?;
+    let mut values: Vec<String> = read.into_iter().map(|record| record.value).collect();
+    values.sort();
+    ensure!(
+        values == lines,
+        "{} of {} records are there",
+        values.len(),
+        lines.len()
+    );
+
+    // Emptied under claims that know of a cluster: that one is lost, and the resource is told so.
+    let volumes = (0..3)
+        .map(|node_id| volume(env, node_id))
+        .collect::<Result<Vec<_>>>()?;
+    delete_cluster(env)?;
+    let own = env.cluster.own().map_err(anyhow::Error::msg)?;
+    for volume in volumes {
+        own.node("n1")?
+            .run("find", &[&volume.path, "-mindepth", "1", "-delete"])?;
+    }
+    env.kubectl.apply(&manifest(3))?;
+    stays_lost(env, id.as_str().unwrap_or_default())
+}
+
+/// The resource goes, and its pods; the claims and the topic's resource stay.
+fn delete_cluster(env: &Env<'_>) -> Result<()> {
+    env.kubectl.delete("kafkacluster", CLUSTER)?;
+    env.kubectl.wait_gone("kafkacluster", CLUSTER, seconds(30))?;
+    wait::until("its pods are gone", seconds(60), || {
+        let left = pod_uids(env)?;
+        ensure!(left.is_empty(), "{} are left", left.len());
+        Ok(())
+    })?;
+    let claims = env.kubectl.list("pvc", "")?;
+    ensure!(claims.len() == 3, "{} volume claims are left of 3", claims.len());
+    Ok(())
 }
 
 /// The budget lets one broker go, and the next one only when that one is back.
@@ -205,20 +257,6 @@ fn same_cluster(env: &Env<'_>, given: &Given, id: &Value) -> Result<()> {
     let (told, _) = given.identity(env)?;
     if *id != told {
         bail!("clients are told of cluster {told}, it was {id}");
-    }
-    Ok(())
-}
-
-/// Every partition has so many replicas in sync.
-fn in_sync(metadata: &Value, replicas: usize) -> Result<()> {
-    let topics = metadata["topics"].as_array().context("no topics")?;
-    let partitions = topics
-        .iter()
-        .filter(|found| found["topic"] == TOPIC)
-        .flat_map(|found| found["partitions"].as_array().into_iter().flatten());
-    for partition in partitions {
-        let found = partition["isrs"].as_array().map_or(0, Vec::len);
-        ensure!(found == replicas, "in sync: {partition}");
     }
     Ok(())
 }
