@@ -25,7 +25,10 @@ from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import NewTopic
 from figures import Figure, figure, of_run, spread, table
 
-RATE = 20_000
+# Records/s. The lower one is there because latencies count only where the rate is reached.
+RATES = [5_000, 20_000]
+AT_RATE_S = 15
+WARMUP_S = 20
 REACHED = 0.99  # of the asked rate, below which a latency is that of a queue in the client
 SATURATED_RUNS = 3
 RESTARTS = 3
@@ -36,49 +39,56 @@ FAULTS = {signal.SIGKILL: "kill -9", signal.SIGSTOP: "SIGSTOP"}
 
 # Produce
 
-AT_RATE = f"RF 3, acks=all at {RATE}/s"
-QUANTILES = [f"{AT_RATE} {quantile}, ms" for quantile in ("p50", "p99", "p99.9")]
-STEADY = [
-    "memory idle of the largest broker (peak), MiB", f"{AT_RATE}: achieved, records/s", *QUANTILES,
-    f"{AT_RATE}: CPU of all brokers per record, us", f"{AT_RATE}: CPU of the client per record, us",
-]
 SATURATED = [
-    "saturated, records/s", "saturated: CPU of all brokers per record, us", "saturated: CPU of the client per record, us",
-    "ISR and leader changes during the produce runs", "memory loaded of the largest broker (peak), MiB",
+    "memory idle of the largest broker (peak), MiB", "saturated, records/s", "saturated: CPU of all brokers per record, us",
+    "saturated: CPU of the client per record, us",
 ]
+AFTER = ["ISR and leader changes during the produce runs", "memory loaded of the largest broker (peak), MiB"]
+
+
+def at_rate(rate):
+    name = f"RF 3, acks=all at {rate}/s"
+    quantiles = [f"{name} {quantile}, ms" for quantile in ("p50", "p99", "p99.9")]
+    return [f"{name}: achieved, records/s", *quantiles, f"{name}: CPU of all brokers per record, us", f"{name}: CPU of the client per record, us"]
 
 
 def steady(cluster, arguments, keep):
-    keep({STEADY[0]: cluster.note_memory()})
+    keep({SATURATED[0]: cluster.note_memory()})
     cluster.create("steady", 3)
-    run = lambda records, rate, warmup: produce(
-        arguments.tools, cluster.bootstrap(), "steady", records, rate, warmup, cluster.processor, min(600, cluster.left_s())
-    )
-    run(arguments.records // 4, RATE, arguments.records // 8)  # the brokers' own warm-up
-    watch = Watch(cluster, "steady")
-    found = run(arguments.records, RATE, arguments.records // 4)
-    doubt = watch.doubt()
-    changes = [doubt] if doubt else []
-    slow = f"{found.rate:,.0f} records/s of {RATE:,} were reached" if found.rate < REACHED * RATE else ""
-    of_latency = ", ".join(filter(None, [slow, doubt]))
-    keep({STEADY[1]: Figure(found.rate, doubt=doubt)})
-    keep({name: Figure(value, doubt=of_latency) for name, value in zip(QUANTILES, (found.p50_ms, found.p99_ms, found.p999_ms))})
-    keep({STEADY[-2]: of_run(found.brokers_us, doubt), STEADY[-1]: of_run(found.client_us, doubt)})
+    changes = []
 
-    run(arguments.records // 2, -1, arguments.records // 4)
-    watch = Watch(cluster, "steady")
-    runs = sorted((run(arguments.records, -1, arguments.records // 4) for _ in range(SATURATED_RUNS)), key=lambda one: one.rate)
-    doubt = watch.doubt()
-    changes += [doubt] if doubt else []
-    middle = runs[len(runs) // 2]
-    say(f"{cluster.peer.name}: saturated runs, records/s: " + ", ".join(f"{one.rate:,.0f}" for one in runs))
+    def run(records, rate, warmup):
+        watch = Watch(cluster, "steady")
+        within_s = min(600, cluster.left_s())
+        found = produce(arguments.tools, cluster.bootstrap(), "steady", records, rate, warmup, cluster.processor, within_s)
+        doubt = watch.doubt()
+        changes.extend([doubt] if doubt else [])
+        return found, doubt
+
+    # First: it is the brokers' own warm-up too, a JVM's takes minutes.
+    run(arguments.records // 2, -1, arguments.records // 2)
+    changes.clear()
+    runs = sorted((run(arguments.records, -1, arguments.records // 4) for _ in range(SATURATED_RUNS)), key=lambda one: one[0].rate)
+    say(f"{cluster.peer.name}: saturated runs, records/s: " + ", ".join(f"{one.rate:,.0f}" for one, _ in runs))
+    middle, doubt = runs[len(runs) // 2][0], ", ".join(doubt for _, doubt in runs if doubt)
     keep({
-        SATURATED[0]: Figure(middle.rate, doubt=doubt),
-        SATURATED[1]: of_run(middle.brokers_us, doubt),
-        SATURATED[2]: of_run(middle.client_us, doubt),
-        SATURATED[3]: Figure(len(changes), doubt="; ".join(changes), is_count=True),
-        SATURATED[4]: cluster.note_memory(),
+        SATURATED[1]: Figure(middle.rate, doubt=doubt),
+        SATURATED[2]: of_run(middle.brokers_us, doubt),
+        SATURATED[3]: of_run(middle.client_us, doubt),
     })
+    for rate in RATES:
+        rows = at_rate(rate)
+        # The client catches up with what it could not send while it was cold, and that queue is not the brokers'.
+        found, doubt = run(max(arguments.records // 2, rate * AT_RATE_S), rate, rate * WARMUP_S)
+        slow = f"{found.rate:,.0f} records/s of {rate:,} were reached" if found.rate < REACHED * rate else ""
+        of_latency = ", ".join(filter(None, [slow, doubt]))
+        keep({rows[0]: Figure(found.rate, doubt=doubt)})
+        keep({name: Figure(value, doubt=of_latency) for name, value in zip(rows[1:4], (found.p50_ms, found.p99_ms, found.p999_ms))})
+        keep({rows[4]: of_run(found.brokers_us, doubt), rows[5]: of_run(found.client_us, doubt)})
+    keep({AFTER[0]: Figure(len(changes), doubt="; ".join(changes), is_count=True), AFTER[1]: cluster.note_memory()})
+
+
+STEADY = [*SATURATED, *(row for rate in RATES for row in at_rate(rate)), *AFTER]
 
 
 # Catch-up
@@ -332,7 +342,7 @@ def steps(arguments):
     """(name, rows, what fills them) of the chosen phases, in order. A step that fails costs the next a new cluster."""
     found = []
     if "produce" in arguments.phases:
-        found.append(("produce", STEADY + SATURATED, steady))
+        found.append(("produce", STEADY, steady))
     if "catch-up" in arguments.phases:
         found.append(("catch-up", CATCH_UP, catch_up))
     if "quorum" in arguments.phases:
@@ -403,7 +413,8 @@ def main():
     print(machine(arguments.dir))
     print(
         f"three brokers, RF 3, min.insync.replicas 2; client: Kafka's ProducerPerformance, {RECORD_SIZE}-byte records, acks=all, linger 1 ms, "
-        f"and librdkafka; clients and brokers share the cores. {arguments.records:,} records (saturated: median of {SATURATED_RUNS} runs), "
+        f"and librdkafka; clients and brokers share the cores. {arguments.records:,} records (median of {SATURATED_RUNS} runs; at a rate: {AT_RATE_S} s after {WARMUP_S} s "
+        f"that do not count), "
         f"{arguments.rounds} rounds of each fault, {RESTARTS} restarts\n", flush=True,
     )
     columns = {}

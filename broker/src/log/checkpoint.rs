@@ -128,9 +128,25 @@ impl DirectoryCheckpoints {
         entry.log_start = log_start;
     }
 
+    /// Every partition that something is known of.
+    pub fn names(&self) -> Vec<Name> {
+        self.lock().keys().cloned().collect()
+    }
+
     /// Forgets a deleted partition.
     pub fn remove(&self, name: &Name) {
         self.lock().remove(name);
+    }
+
+    /// Forgets partitions whose logs go, on disk too, to be called before they go: a later log of one of these names must
+    /// not be held against what was known of this one. Blocking.
+    pub fn forget(&self, names: impl IntoIterator<Item = Name>) -> io::Result<()> {
+        names.into_iter().for_each(|name| self.remove(&name));
+        match self.write() {
+            // On a full disk deleting is what makes room, so it must not need any. The next write has what this one lacked.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(()),
+            written => written,
+        }
     }
 
     /// Replaces the three files. Blocking: three fsyncs and renames.

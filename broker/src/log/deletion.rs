@@ -1,5 +1,6 @@
-//! Old segments and deleted partitions leave the disk. Owns: the order in which names change and files go. Leaves to
-//! others: which segments (`retention.rs` decides), and when (`shard/` runs the jobs on its own time).
+//! Old segments, deleted partitions and logs that nobody claims leave the disk, or their places. Owns: the order in which
+//! names change and files go. Leaves to others: which segments (`retention.rs` decides), which logs, and when (`shard/` runs
+//! the jobs on its own time).
 //!
 //! Files are renamed first and unlinked after `file.delete.delay.ms`; a crash in between leaves names that the next start
 //! removes. Whoever has a file open goes on reading it (KAFKA-15391): handles are held by jobs, not by names.
@@ -246,13 +247,8 @@ impl DeleteJob {
         } = self;
         let checkpoints = checkpoints.clone();
         crate::rt::blocking(move || {
-            // First: a later topic of this name must not be held against this one's recovery point.
-            checkpoints.remove(&name.key());
-            match checkpoints.write() {
-                // On a full disk deleting is what makes room, so it must not need any. The caller writes them again after.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {}
-                written => written?,
-            }
+            // Where the disk is too full for that, the caller writes them again after.
+            checkpoints.forget([name.key()])?;
             let parent = dir
                 .parent()
                 .expect("a partition's directory is in a log directory")
@@ -278,4 +274,33 @@ impl Unlink {
         }
         crate::rt::blocking(move || gone_is_fine(self.disk.remove_dir_all(&self.dir))).await
     }
+}
+
+/// A log that was found at start and that no partition claims.
+#[derive(Clone, Debug)]
+pub struct Stray {
+    /// What its directory says it is.
+    pub name: LogName,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// The same directory from now on.
+    pub aside: PathBuf,
+    /// It holds nothing, and goes.
+    pub blank: bool,
+}
+
+/// Takes strays of one log directory out of the way of later logs, and makes that durable: else a power cut brings them
+/// back under their own names. Blank ones are renamed first as well: another core may make a log of that name as soon as it
+/// is free. One that cannot be moved keeps no other in its place; the first error is returned. Blocking.
+pub fn set_aside(disk: &Disk, checkpoints: &DirectoryCheckpoints, strays: &[Stray]) -> io::Result<()> {
+    checkpoints.forget(strays.iter().map(|stray| stray.name.key()))?;
+    let mut outcome = Ok(());
+    for stray in strays {
+        outcome = outcome.and(disk.rename(&stray.dir, &stray.aside));
+    }
+    disk.sync_dir(checkpoints.dir())?;
+    for stray in strays.iter().filter(|stray| stray.blank) {
+        outcome = outcome.and(gone_is_fine(disk.remove_dir_all(&stray.aside)));
+    }
+    outcome
 }

@@ -60,6 +60,8 @@ pub const SNAPSHOT: &str = "snapshot";
 pub const DELETED: &str = ".deleted";
 /// What the directory of a deleted partition ends with: `<topic>-<partition>.<32 hex digits>-delete`.
 pub const DELETED_DIR: &str = "-delete";
+/// What the directory of a log that no partition claims ends with: `<topic>-<partition>.<32 hex digits>-stray`.
+pub const STRAY_DIR: &str = "-stray";
 
 /// `00000000000000000042.log`: twenty digits, so that names sort as offsets do.
 pub fn file_name(base: Offset, ending: &str) -> String {
@@ -83,8 +85,18 @@ pub fn directory_name(topic: &str, partition: i32) -> String {
 /// What a deleted partition's directory is renamed to: `<topic>-<partition>.<32 hex digits>-delete`, with the topic cut
 /// as Kafka does so that the name stays within the 255 bytes a file system allows.
 pub fn deleted_directory_name(topic: &str, partition: i32, unique: [u8; 16]) -> String {
+    unique_directory_name(topic, partition, unique, DELETED_DIR)
+}
+
+/// What the directory of a log that no partition claims is renamed to, likewise. Unique, because a partition may come and
+/// leave a log behind more than once, and a directory is not renamed to one that is there.
+pub fn stray_directory_name(topic: &str, partition: i32, unique: [u8; 16]) -> String {
+    unique_directory_name(topic, partition, unique, STRAY_DIR)
+}
+
+fn unique_directory_name(topic: &str, partition: i32, unique: [u8; 16], kind: &str) -> String {
     let unique: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
-    let ending = format!("-{partition}.{unique}{DELETED_DIR}");
+    let ending = format!("-{partition}.{unique}{kind}");
     let kept = topic.len().min(255 - ending.len());
     format!("{}{ending}", &topic[..kept])
 }
@@ -297,6 +309,10 @@ mod tests {
         assert_eq!(parse_directory_name(&deleted), None);
         let longest = deleted_directory_name(&"t".repeat(249), 123, [0; 16]);
         assert!(longest.len() <= 255 && is_deleted_directory(&longest));
+        let stray = stray_directory_name(&"t".repeat(249), 123, [0xab; 16]);
+        assert!(stray.len() <= 255 && stray.ends_with(&format!("-123.{}-stray", "ab".repeat(16))));
+        assert!(!is_deleted_directory(&stray), "it is kept");
+        assert_eq!(parse_directory_name(&stray), None);
     }
 
     #[test]

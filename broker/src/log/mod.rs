@@ -53,7 +53,7 @@ use std::sync::Arc;
 use protocol::{LeaderEpoch, Offset, TopicId};
 
 pub use appender::{AppendError, Appended};
-pub use deletion::{DeleteJob, RetentionJob, Unlink};
+pub use deletion::{DeleteJob, RetentionJob, Stray, Unlink, set_aside};
 pub use epochs::Epochs;
 pub use handles::HandleCache;
 pub use maintenance::{Busy, CheckpointJob, Checkpointed, TruncateJob, Truncated};

@@ -447,11 +447,21 @@ fn whole<T>(name: &'static str, record: Result<T, FieldError>, rest: &Fields<'_>
 
 /// Decodes all of `bytes`.
 pub fn decode_all(mut bytes: &[u8]) -> Result<Vec<Record>, RecordError> {
-    let mut records = Vec::new();
+    // An entry may be ten thousand records and stays in memory: counted first, it has no room that it does not use.
+    let mut records = Vec::with_capacity(count(bytes)?);
     while !bytes.is_empty() {
         records.push(Record::decode(&mut bytes)?);
     }
     Ok(records)
+}
+
+fn count(mut bytes: &[u8]) -> Result<usize, RecordError> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        Head::decode(&mut bytes)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 #[cfg(test)]

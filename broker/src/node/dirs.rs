@@ -2,12 +2,14 @@
 //!
 //! Leaves ids and locks to `directory.rs`, the files' formats to `log/`. Blocks: runs on the starting thread.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use protocol::TopicId;
 
 use crate::log::checkpoint::{self, DirectoryCheckpoints, read_partition_metadata};
+use crate::log::format::{DELETED_DIR, STRAY_DIR};
 use crate::log::{self, LogName, RecoverFrom};
 use crate::rt;
 use crate::rt::file::Disk;
@@ -47,6 +49,7 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
         // A process that was killed may have made directories without a sync.
         disk.sync_dir(dir).map_err(words)?;
     }
+    let mut there = BTreeSet::new();
     for name in disk.read_dir(dir).map_err(words)? {
         let path = dir.join(&name);
         let Some((topic, partition)) = log_name(&name).filter(|_| disk.is_dir(&path)) else {
@@ -66,12 +69,12 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
             partition,
             topic_id,
         };
-        let known = checkpoints.get(&name.key());
         let from = RecoverFrom {
             clean,
-            checkpoint: known,
+            checkpoint: checkpoints.get(&name.key()),
             now_ms: rt::wall_ms(),
         };
+        there.insert(name.key());
         found.logs.push(FoundLog {
             name,
             dir: index,
@@ -79,13 +82,20 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
             from,
         });
     }
+    let mut gone = checkpoints.names();
+    gone.retain(|name| !there.contains(name));
+    if !gone.is_empty() {
+        // Whoever took these logs away did not say so here, and one that is made under such a name is another log: a crash
+        // before its first checkpoint must not find what was known of the one before.
+        checkpoints.forget(gone).map_err(words)?;
+    }
     found.checkpoints.push(Arc::new(checkpoints));
     Ok(())
 }
 
 /// Topic and partition of a log's directory; none for everything else that lies there.
 fn log_name(name: &str) -> Option<(&str, i32)> {
-    if name == crate::quorum::DIRECTORY || name.ends_with("-stray") || name.ends_with("-delete") {
+    if name == crate::quorum::DIRECTORY || name.ends_with(STRAY_DIR) || name.ends_with(DELETED_DIR) {
         return None;
     }
     let (topic, partition) = name.rsplit_once('-')?;
@@ -95,7 +105,38 @@ fn log_name(name: &str) -> Option<(&str, i32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::log_name;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use protocol::Offset;
+
+    use super::{log_name, look};
+    use crate::log::checkpoint::{Checkpoint, DirectoryCheckpoints, Name};
+    use crate::rt::file::Disk;
+    use crate::rt::recorder::Recorder;
+
+    #[test]
+    fn what_was_known_of_a_log_that_is_gone_is_forgotten() {
+        let disk = Disk::simulated(Arc::new(Recorder::in_memory()));
+        let dir = Path::new("/data");
+        disk.create_dir_all(dir.join("orders-0")).unwrap();
+        let load = || DirectoryCheckpoints::load(&disk, dir, |error| panic!("{error}")).unwrap();
+        let known = Checkpoint {
+            recovery_point: Offset(50),
+            high_watermark: Offset(40),
+            log_start: Offset(30),
+        };
+        let (there, gone): (Name, Name) = ((Arc::from("orders"), 0), (Arc::from("orders"), 1));
+        let before = load();
+        before.set(there.clone(), known);
+        before.set(gone.clone(), known);
+        before.write().unwrap();
+        let found = look(&disk, std::iter::once(dir)).unwrap();
+        assert_eq!(found.logs.len(), 1);
+        assert_eq!(found.logs[0].from.checkpoint, Some(known));
+        let after = load();
+        assert_eq!((after.get(&there), after.get(&gone)), (Some(known), None));
+    }
 
     #[test]
     fn only_partition_directories_are_logs() {

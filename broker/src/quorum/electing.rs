@@ -18,7 +18,9 @@ use super::peers::{Client, PeerError};
 use super::proposer::not_leader;
 use super::raft::{Address, Config, RaftMetrics};
 use super::types::Voter;
-use super::voters::{self, Change, Description, Member, Roll, Signs, VotersReply, VotersRequest};
+use super::voters::{
+    self, Change, Description, FORGOTTEN_AFTER, Known, Member, Roll, Signs, VotersReply, VotersRequest,
+};
 use crate::rt::control;
 use crate::rt::control::sync::{Mutex, OwnedMutexGuard};
 use crate::rt::{Instant, now, wall_ms};
@@ -47,11 +49,22 @@ impl Electing {
     }
 
     /// Begins what the leader changes by itself. Returns at once.
-    pub(super) fn sweep(&self, signs: &Signs) {
+    pub(super) fn sweep(&self, signs: &Signs, known: &Known, registered: impl Fn(&Voter) -> bool) {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
             return;
         };
-        let Some(change) = voters::next(&self.members.roll(), signs, now()) else {
+        let (roll, at) = (self.members.roll(), now());
+        let forgotten = || {
+            let member = voters::forgotten(&roll, signs, known, registered, at)?;
+            tracing::info!(
+                %member,
+                silent = ?FORGOTTEN_AFTER,
+                "a member without a vote is registered as no broker and was not heard of for long; it is forgotten, and may join \
+                 again"
+            );
+            Some(Change::Forget(member))
+        };
+        let Some(change) = voters::next(&roll, signs, at).or_else(forgotten) else {
             return;
         };
         let members = self.members.clone();

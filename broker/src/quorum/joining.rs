@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! log is there ─────────────────────────────▶ a member already: Raft goes on
+//!                    no leader sends anything ──▶ it may have been forgotten: ask to be taken in again, without a vote
 //! log is empty ──▶ ask all configured voters
 //!                    all are there, none formed, and I am the lowest ──▶ initialise with everybody's directory
 //!                    one is formed and knows me with this directory ──▶ wait for its leader
@@ -24,13 +25,16 @@ use super::peers::{Client, PeerError};
 use super::raft::Address;
 use super::types::Voter;
 use super::wire;
-use crate::rt::control;
+use crate::rt::{Instant, control, now};
 
 /// One question to one peer.
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Rounds of asking between two lines in the log.
 const SAY_EVERY: u32 = 50;
+/// A member that has heard of no leader for so long asks whether it is one. A leader sends something several times a second, and
+/// its election takes less.
+const UNHEARD_FOR: Duration = Duration::from_secs(3);
 
 /// What the peers answered in one round.
 #[derive(Default, Debug)]
@@ -163,6 +167,39 @@ fn announce(members: &Members, seat: Seat) {
     });
 }
 
+/// Asks to be taken in as long as no leader sends anything: while this member was away it may have been forgotten, or lost its vote
+/// and its place with it. Its own log names it still, so it would wait without end for a leader that turns to members only. Runs as
+/// long as the quorum, as one may be forgotten at any time, also right after it was told that it is known.
+pub(super) async fn stay(members: Members, seat: Seat) {
+    let mut asked = now();
+    let mut said = None;
+    loop {
+        let heard = members.leader_heard.last();
+        let again = ask_again_at(heard, asked);
+        if now() < again {
+            control::sleep_until(again).await;
+            continue;
+        }
+        // Who leads hears of no other leader.
+        if !members.leads() {
+            if said != Some(heard) {
+                tracing::info!(
+                    silent = ?UNHEARD_FOR,
+                    "no leader of the metadata quorum was heard of; it is asked to take this broker in, in case it forgot it"
+                );
+                said = Some(heard);
+            }
+            join(&members, &seat).await;
+        }
+        asked = now();
+    }
+}
+
+/// When a member asks to be taken in that heard of a leader and asked last at those times.
+fn ask_again_at(heard: Option<Instant>, asked: Instant) -> Instant {
+    heard.map_or(asked, |heard| heard.max(asked)) + UNHEARD_FOR
+}
+
 async fn ask_all(members: &Members, seat: &Seat) -> Round {
     let mut round = Round::default();
     let here = members.peers.here();
@@ -280,6 +317,25 @@ mod tests {
         round.formed = true;
         assert!(matches!(stands(false, &round), Standing::Waits(_)));
         assert!(matches!(stands(true, &fresh(&[0, 1])), Standing::Waits(_)));
+    }
+
+    #[test]
+    fn a_member_asks_again_once_no_leader_is_heard_of() {
+        let began = now();
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            ask_again_at(None, began),
+            began + UNHEARD_FOR,
+            "it has just begun"
+        );
+        let heard = began + second;
+        assert_eq!(ask_again_at(Some(heard), began), heard + UNHEARD_FOR);
+        let asked = heard + UNHEARD_FOR;
+        assert_eq!(
+            ask_again_at(Some(heard), asked),
+            asked + UNHEARD_FOR,
+            "without haste"
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::raft::Proposal;
 use super::sessions::Sessions;
 use super::succession;
 use super::types::Voter;
-use super::voters::{Seen, Signs, VotersReply, VotersRequest};
+use super::voters::{Known, Seen, Signs, VotersReply, VotersRequest};
 use crate::metadata::{Broker, Defaults, Record, Reply, Request, record, statics};
 use crate::rt::control::sync::{Semaphore, mpsc};
 use crate::rt::control::{self, ControlTask};
@@ -81,6 +81,7 @@ struct Term {
     balanced: Instant,
     /// Members' last signs of life.
     signs: Signs,
+    known: Known,
     /// When members had everything last, in ms since 1970.
     caught_up: BTreeMap<Voter, i64>,
 }
@@ -173,6 +174,7 @@ impl Leading {
                                 returning: BTreeMap::new(),
                                 balanced: now(),
                                 signs: Signs::new(),
+                                known: Known::new(now()),
                                 caught_up: BTreeMap::new(),
                             })
                         });
@@ -264,18 +266,23 @@ impl Leading {
             self.fence(node, epoch, true);
         }
         let roll = self.0.members.roll();
-        let signs = self.term(|term| {
+        let looked = self.term(|term| {
             let term = term.as_mut()?;
+            term.known.look(&roll, now());
             let known = |voter: &Voter| roll.addresses.contains_key(voter);
             term.signs.retain(|voter, _| known(voter));
             term.caught_up.retain(|voter, _| known(voter));
             let wall = wall_ms();
             term.caught_up
                 .extend(roll.caught_up.iter().map(|voter| (*voter, wall)));
-            Some(term.signs.clone())
+            Some((term.signs.clone(), term.known.clone()))
         });
-        if let Some(signs) = signs {
-            self.0.electing.sweep(&signs);
+        if let Some((signs, known)) = looked {
+            let registered = |voter: &Voter| {
+                let broker = image.broker(NodeId(voter.node));
+                broker.is_some_and(|broker| broker.directory_id == voter.directory)
+            };
+            self.0.electing.sweep(&signs, &known, registered);
         }
         let due = self.term(|term| {
             let (Some(term), Some(every)) = (term, self.0.balance_every) else {
@@ -401,6 +408,20 @@ impl Leading {
                 answer(leading.ask_voters(request, deadline).await);
             });
         }
+    }
+
+    /// Who asks to join, or how far it has to catch up, lives. It sends no heartbeats yet.
+    pub(super) fn asked(&self, from: Voter) {
+        self.term(|term| {
+            let Some(term) = term else { return };
+            let seen = Seen {
+                at: now(),
+                // Whatever it was before: it may have come back elsewhere.
+                address: String::new(),
+                wants_vote: false,
+            };
+            term.signs.insert(from, seen);
+        });
     }
 
     /// A broker lives.

@@ -14,7 +14,7 @@ use super::types::{Entry, EntryId, SavedVote};
 use crate::rt::file::{BlockingFile, Disk, OpenOptions};
 
 /// A segment is closed when it is larger than this: what is purged is removed in steps of this size.
-const SEGMENT_BYTES: u64 = 4 << 20;
+const SEGMENT_BYTES: u64 = 1 << 20;
 /// A log smaller than this is not rolled for the sake of purging it.
 const PURGE_BYTES: u64 = 64 << 10;
 const SEGMENT_ENDING: &str = ".mlog";

@@ -23,6 +23,9 @@ use crate::rt::control::sync::{mpsc, oneshot};
 
 /// Frames that share one write and one sync at most.
 const GROUP_BYTES: usize = 4 << 20;
+/// Of what a snapshot has, as many records stay for members that are a little behind. An entry is one record or ten
+/// thousand, so entries are no measure; whoever is further behind gets the snapshot, which is hardly larger.
+const KEPT_RECORDS: usize = 4096;
 
 /// How much log a restart would have to replay, and how large the last snapshot was: what decides that it is time for
 /// the next one.
@@ -73,6 +76,28 @@ struct Memory {
     places: VecDeque<(u64, Place)>,
     /// The segment that was written to at the start.
     active: Arc<Path>,
+}
+
+impl Memory {
+    fn purgeable(&self, snapshot: u64) -> Option<u64> {
+        let mut kept = self.entries.iter().map(records).sum::<usize>();
+        let mut found = None;
+        for entry in &self.entries {
+            if entry.log_id.index() > snapshot || kept <= KEPT_RECORDS {
+                break;
+            }
+            kept -= records(entry);
+            found = Some(entry.log_id.index());
+        }
+        found
+    }
+}
+
+fn records(entry: &Entry) -> usize {
+    match &entry.payload {
+        openraft::EntryPayload::Normal(proposal) => proposal.records.len(),
+        openraft::EntryPayload::Blank | openraft::EntryPayload::Membership(_) => 1,
+    }
 }
 
 type Change = Box<dyn FnOnce(&mut LogFiles) -> Result<(), LogError> + Send>;
@@ -143,6 +168,11 @@ impl LogStore {
             Some((_, place)) => Some(place.clone()),
             None => (!others).then(unsynced),
         }
+    }
+
+    /// Up to which entry the log is not needed any more, `snapshot` being the last one that the snapshot has.
+    pub(super) fn purgeable(&self, snapshot: u64) -> Option<u64> {
+        self.lock().purgeable(snapshot)
     }
 
     fn lock(&self) -> MutexGuard<'_, Memory> {

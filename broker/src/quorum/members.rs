@@ -27,6 +27,12 @@ impl LeaderHeard {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((leader, now));
     }
 
+    /// When a leader was heard of last, whichever that was.
+    pub(super) fn last(&self) -> Option<Instant> {
+        let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.map(|(_, at)| at)
+    }
+
     /// For how long nothing was heard of `leader`; none if another was followed since.
     pub(super) fn silence(&self, leader: Voter, now: Instant) -> Option<Duration> {
         let heard = *self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -58,7 +58,7 @@ use protocol::ids::NodeId;
 pub use handle::{Handle, ImageUpdate, InstalledGuard, QuorumState, Refused, ReplyFn, Subscriber, VotersFn};
 pub use log_files::LogError;
 pub use types::Voter;
-pub use voters::{Description, MOST_VOTERS, Member, VotersReply, VotersRequest};
+pub use voters::{Description, FORGOTTEN_AFTER, MOST_VOTERS, Member, VotersReply, VotersRequest};
 
 use crate::metadata::{Defaults, LogEnds, MetadataImage, Record, record, statics};
 use crate::rt::control::http::{self, Server};
@@ -89,7 +89,7 @@ const ONE_CALL: Duration = Duration::from_secs(2);
 const SAY_EVERY: u32 = 100;
 /// A snapshot is taken when the log since the last one is larger than this, and than twice that snapshot: the cost of
 /// snapshots stays a fraction of the cost of the log.
-const SNAPSHOT_AFTER_BYTES: u64 = 4 << 20;
+const SNAPSHOT_AFTER_BYTES: u64 = 1 << 20;
 const CATCH_UP_AGAIN: Duration = Duration::from_millis(50);
 
 /// What the quorum needs to know.
@@ -224,8 +224,8 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
     let failed = |error: std::io::Error| StartError::Raft(error.to_string());
     let log = LogStore::start(recovered, options.answer_before_sync).map_err(failed)?;
     let snapshots = Snapshots::new(&options.disk, &options.dir);
-    let gauge = log.gauge();
-    let machine = StateMachine::new(loaded, publisher.clone(), snapshots, gauge.clone()).map_err(failed)?;
+    let kept = log.clone();
+    let machine = StateMachine::new(loaded, publisher.clone(), snapshots, log.gauge()).map_err(failed)?;
     let voter = Voter {
         node: options.node.0,
         directory: options.directory_id,
@@ -289,7 +289,7 @@ pub async fn start(control: ControlHandle, options: Options) -> Result<Quorum, S
         forwarder,
         caught_up: None,
     };
-    let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), gauge, state);
+    let following = follow_state(quorum.raft.clone(), quorum.publisher.clone(), kept, state);
     quorum.tasks.push(quorum.control.spawn(following));
     let electing = quorum.leading.clone().run_voters(voters_asked);
     quorum.tasks.push(quorum.control.spawn(electing));
@@ -358,6 +358,8 @@ impl Quorum {
             self.server = Some(server);
         }
         self.place = Some((seat.advertised.clone(), seat.wants_vote));
+        let stay = joining::stay(self.members.clone(), seat.clone());
+        self.tasks.push(self.control.spawn(stay));
         let may_form = options.may_form && began_empty;
         joining::enter(self.members.clone(), seat, may_form, options.told.clone()).await;
         if self.members.roll().voters() == BTreeSet::from([self.members.peers.here()]) {
@@ -456,8 +458,8 @@ fn raft_config(several: bool) -> Result<Arc<openraft::Config>, StartError> {
         election_timeout_min: shortest,
         election_timeout_max: longest,
         snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(2000),
-        max_in_snapshot_log_to_keep: 100,
-        purge_batch_size: 100,
+        // What a snapshot has is purged by `follow_state`, which knows how large entries are.
+        max_in_snapshot_log_to_keep: u64::MAX,
         enable_pre_vote: Some(true),
         // Followers may have an entry that this voter sent in its last life and never had on its own disk. One that goes on
         // in that term makes another one of the same number, and the logs part without anybody noticing.
@@ -557,18 +559,24 @@ fn state_of(raft: &Raft) -> QuorumState {
 }
 
 /// Follows openraft's metrics: who leads goes into the image, a failure into the state, and a log that has grown into a
-/// snapshot, on every member: each holds its own log, on disk and in memory.
+/// snapshot and out of the log, on every member: each holds its own log, on disk and in memory.
 async fn follow_state(
     raft: Raft,
     publisher: Arc<Publisher>,
-    gauge: LogGauge,
+    log: LogStore,
     state: watch::Sender<QuorumState>,
 ) {
     let mut metrics = raft.metrics();
+    let gauge = log.gauge();
+    let mut purged_for = None;
     loop {
         let now = state_of(&raft);
         publish_leader(&publisher, &now);
         snapshot_if_due(&raft, &gauge).await;
+        if now.snapshot != purged_for {
+            purged_for = now.snapshot;
+            purge(&raft, &log, now.snapshot).await;
+        }
         let failed = now.failed.clone();
         state.send_replace(now);
         if let Some(error) = failed {
@@ -588,6 +596,15 @@ async fn snapshot_if_due(raft: &Raft, gauge: &LogGauge) {
         if let Err(error) = raft.trigger().snapshot().await {
             tracing::warn!(%error, "no metadata snapshot could be started");
         }
+    }
+}
+
+async fn purge(raft: &Raft, log: &LogStore, snapshot: Option<u64>) {
+    let Some(upto) = snapshot.and_then(|last| log.purgeable(last)) else {
+        return;
+    };
+    if let Err(error) = raft.trigger().purge_log(upto).await {
+        tracing::warn!(%error, upto, "the metadata log could not be purged");
     }
 }
 

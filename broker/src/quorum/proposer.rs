@@ -150,7 +150,7 @@ impl Proposer {
         Ok(leader)
     }
 
-    async fn commit(&mut self, term: u64, records: Vec<Record>) -> Result<Committed, Refused> {
+    async fn commit(&mut self, term: u64, mut records: Vec<Record>) -> Result<Committed, Refused> {
         if records.is_empty() {
             // Nothing that a majority would have to agree to: one that another leads by now, and who does not know, would
             // tell what is so no more.
@@ -160,6 +160,8 @@ impl Proposer {
             };
         }
         let (responder, written) = ProgressResponder::<Config, _>::complete_only();
+        // It stays in memory for as long as it is in the log.
+        records.shrink_to_fit();
         let proposal = Proposal {
             records: Arc::new(records),
         };

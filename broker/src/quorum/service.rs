@@ -107,9 +107,15 @@ impl Control for Service {
                 "this broker does not lead the metadata quorum",
             ));
         }
+        // Before it is a member: from then on its silence counts.
+        self.0.leading.asked(from);
         let known = self.0.members.roll().addresses.remove(&from);
         let address = Address(request.address.clone());
         if known.as_ref() == Some(&address.0) {
+            // Another leader may have forgotten it since: a yes would keep it from asking that one.
+            if !self.0.members.surely_leads() {
+                return Err(Status::unavailable("this broker may lead a minority"));
+            }
             return Ok(Response::new(pb::JoinReply {}));
         }
         if known.is_some() {
@@ -249,7 +255,8 @@ impl Control for Service {
         &self,
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexReply>, Status> {
-        self.check(request.into_inner().caller)?;
+        let from = self.check(request.into_inner().caller)?;
+        self.0.leading.asked(from);
         let linearizer = self.raft().get_read_linearizer(ReadPolicy::ReadIndex).await;
         let linearizer = linearizer.map_err(failed)?;
         let index = linearizer.read_log_id().index();

@@ -530,6 +530,28 @@ fn thousands_of_topics_are_bounded_by_snapshots_and_come_back() {
     world.stop();
 }
 
+#[test]
+fn a_log_of_large_entries_is_bounded_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::start(options(dir.path()));
+    // Two hundred entries; half of them are about 100 KiB, and nothing of them stays in the image.
+    for _ in 0..100 {
+        world.create("large", 2000);
+        let topics = vec![world.handle().image().topic_ids["large"]];
+        world.ask(Request::DeleteTopics { topics });
+    }
+    let deadline = now() + SOON;
+    while log_bytes(dir.path()) > 3 << 20 {
+        assert!(now() < deadline, "the log has {} bytes", log_bytes(dir.path()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    world.create("t0", 1);
+    world.kill();
+    let world = World::start(options(dir.path()));
+    assert_eq!(world.topics(), names([0]));
+    world.stop();
+}
+
 /// A directory on a recorded disk, and what is left of it when the power is cut.
 struct Scene {
     recorder: Arc<Recorder>,

@@ -1,4 +1,5 @@
-//! Who may vote in the metadata quorum: which change of the voters comes next, and which are refused.
+//! Who may vote in the metadata quorum: which change of the voters comes next, which are refused, and which members without a
+//! vote are forgotten.
 //!
 //! Pure. Owns the rules; leaves carrying a change out to `electing.rs`, and the safety of one (joint consensus, one at a
 //! time) to Raft. A voter is a node with one particular directory (KIP-853).
@@ -17,6 +18,11 @@ use crate::rt::Instant;
 pub const MOST_VOTERS: usize = 5;
 /// A member that was not heard of for so long gets no vote: a voter that is gone counts against the majority.
 const ALIVE_WITHIN: Duration = Duration::from_millis(1500);
+/// A member without a vote that is registered as no broker is forgotten after so much silence. Generous: a newcomer that lives
+/// answers the leader many times a second, and one that is cut off for a while should find its place again.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+/// A leader that did not look at its members for so long was paused itself.
+const PAUSED_FOR: Duration = Duration::from_secs(2);
 
 /// What may be asked of the quorum's leader about its voters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +86,7 @@ pub(super) struct Roll {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) at: Instant,
-    /// Where its control listener is.
+    /// Where its control listener is; empty where it did not say.
     pub(super) address: String,
     /// `controller.quorum.auto.join.enable`.
     pub(super) wants_vote: bool,
@@ -88,6 +94,36 @@ pub(super) struct Seen {
 
 /// Members' last signs of life in this term.
 pub(super) type Signs = BTreeMap<Voter, Seen>;
+
+/// Since when the leader knows each member, in this term. Who came only just had no time yet to give a sign of life.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    since: BTreeMap<Voter, Instant>,
+    looked: Instant,
+}
+
+impl Known {
+    /// Nobody yet.
+    pub(super) fn new(now: Instant) -> Known {
+        Known {
+            since: BTreeMap::new(),
+            looked: now,
+        }
+    }
+
+    /// Who comes and goes; to be called all the time. A leader that was paused heard of nobody meanwhile, which says nothing
+    /// about them: everybody's time begins anew.
+    pub(super) fn look(&mut self, roll: &Roll, now: Instant) {
+        if now - self.looked >= PAUSED_FOR {
+            self.since.clear();
+        }
+        self.looked = now;
+        self.since.retain(|member, _| roll.addresses.contains_key(member));
+        for member in roll.addresses.keys() {
+            self.since.entry(*member).or_insert(now);
+        }
+    }
+}
 
 /// One step of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +134,7 @@ pub(super) enum Change {
     Promote { voter: Voter, replaces: Option<Voter> },
     /// The voter loses its vote; `stays`: it goes on as a member without one.
     Remove { voter: Voter, stays: bool },
-    /// A member without a vote whose directory is gone is forgotten.
+    /// A member without a vote is forgotten: its directory is gone, or it is no broker.
     Forget(Voter),
     /// The member is elsewhere now.
     Move(Voter, String),
@@ -114,12 +150,16 @@ impl Roll {
     }
 }
 
-/// It gave a sign of life, or answered the leader's Raft: a member that catches up does not do the one yet, and a new leader
-/// has not heard of the other.
-fn alive(roll: &Roll, signs: &Signs, voter: &Voter, now: Instant) -> bool {
+/// For how long it gave no sign of life and did not answer the leader's Raft; nothing where it never did in this term. A member
+/// that catches up does not do the one yet, and a new leader has not heard of the other.
+fn silence(roll: &Roll, signs: &Signs, voter: &Voter, now: Instant) -> Option<Duration> {
     let seen = signs.get(voter).map(|seen| now - seen.at);
     let silent = roll.silent.get(voter).copied();
-    seen.into_iter().chain(silent).any(|since| since < ALIVE_WITHIN)
+    seen.into_iter().chain(silent).min()
+}
+
+fn alive(roll: &Roll, signs: &Signs, voter: &Voter, now: Instant) -> bool {
+    silence(roll, signs, voter, now).is_some_and(|since| since < ALIVE_WITHIN)
 }
 
 /// What the leader changes by itself; none when all is as it should be, or a change is under way.
@@ -166,6 +206,35 @@ pub(super) fn next(roll: &Roll, signs: &Signs, now: Instant) -> Option<Change> {
             replaces: None,
         }),
     })
+}
+
+/// Which member the leader forgets, where nothing else is to be changed: one without a vote that is registered as no broker and
+/// has been silent for long. It was unregistered, or never came to register. The membership alone does not tell it from a newcomer.
+pub(super) fn forgotten(
+    roll: &Roll,
+    signs: &Signs,
+    known: &Known,
+    registered: impl Fn(&Voter) -> bool,
+    now: Instant,
+) -> Option<Voter> {
+    if !roll.settled || roll.configs.len() != 1 {
+        return None;
+    }
+    let voters = roll.voters();
+    let gone = |member: &Voter| {
+        let known = known
+            .since
+            .get(member)
+            .map_or(Duration::ZERO, |since| now - *since);
+        let silent = silence(roll, signs, member, now).map_or(known, |silent| silent.min(known));
+        silent >= FORGOTTEN_AFTER
+    };
+    let mut observers = roll
+        .addresses
+        .keys()
+        .copied()
+        .filter(|member| !voters.contains(member));
+    observers.find(|member| !registered(member) && gone(member))
 }
 
 /// What AddRaftVoter does now: a change, or nothing yet (with the reason, for when the time is up), or a refusal.
@@ -405,6 +474,104 @@ mod tests {
             next(&roll, &signs, now()),
             Some(Change::Move(zero, "elsewhere:1".into()))
         );
+    }
+
+    /// One row: for how many seconds the leader knows the observer, how long ago its last sign of life and its last answer were
+    /// (nothing: never), whether it is registered, and whether it is forgotten.
+    #[test]
+    fn an_observer_that_is_no_broker_is_forgotten_once_it_is_silent_for_long() {
+        type Row = (&'static str, u64, Option<u64>, Option<u64>, bool, bool);
+        const LONG: u64 = FORGOTTEN_AFTER.as_secs();
+        let rows: &[Row] = &[
+            ("never heard of", LONG, None, None, false, true),
+            ("it had no time yet", LONG - 1, None, None, false, false),
+            ("it answers", 3 * LONG, None, Some(0), false, false),
+            (
+                "it answered not long ago",
+                3 * LONG,
+                Some(2 * LONG),
+                Some(LONG - 1),
+                false,
+                false,
+            ),
+            ("it asked to join", 3 * LONG, Some(LONG - 1), None, false, false),
+            ("it answered once", 3 * LONG, None, Some(LONG), false, true),
+            ("it asked once", 3 * LONG, Some(LONG), None, false, true),
+            (
+                "both are long ago",
+                3 * LONG,
+                Some(2 * LONG),
+                Some(LONG),
+                false,
+                true,
+            ),
+            ("the leader was paused", 1, Some(LONG), Some(LONG), false, false),
+            ("a broker that is away", 3 * LONG, None, Some(LONG), true, false),
+        ];
+        let (zero, one) = (voter(0, 1), voter(1, 1));
+        let end = now() + Duration::from_secs(3 * LONG);
+        let ago = |seconds: u64| end.before(Duration::from_secs(seconds));
+        for (words, known_for, seen, answered, registered, wanted) in rows {
+            let mut roll = roll(&[zero], &[one]);
+            let answered = answered.map(|seconds| (one, Duration::from_secs(seconds)));
+            roll.silent.extend(answered);
+            let seen = seen.map(|seconds| Seen {
+                at: ago(seconds),
+                address: String::new(),
+                wants_vote: false,
+            });
+            let signs: Signs = seen.into_iter().map(|seen| (one, seen)).collect();
+            let mut known = Known::new(ago(*known_for));
+            known.look(&roll, ago(*known_for));
+            let found = forgotten(&roll, &signs, &known, |_| *registered, end);
+            assert_eq!(found, wanted.then_some(one), "{words}");
+        }
+    }
+
+    #[test]
+    fn no_voter_is_forgotten_and_nobody_while_members_change() {
+        let (zero, one, two) = (voter(0, 1), voter(1, 1), voter(2, 1));
+        let mut roll = roll(&[zero, one], &[two]);
+        let began = now();
+        let mut known = Known::new(began);
+        known.look(&roll, began);
+        let find = |roll: &Roll| {
+            let later = began + FORGOTTEN_AFTER;
+            forgotten(roll, &Signs::new(), &known, |_| false, later)
+        };
+        assert_eq!(find(&roll), Some(two), "the only one without a vote");
+        roll.settled = false;
+        assert_eq!(find(&roll), None, "one change at a time");
+        roll.settled = true;
+        roll.configs.push([zero].into());
+        assert_eq!(find(&roll), None, "a change is half done");
+    }
+
+    #[test]
+    fn a_member_has_its_whole_time_from_when_the_leader_knows_it_and_hears() {
+        let (zero, one, two) = (voter(0, 1), voter(1, 1), voter(2, 1));
+        let (before, after) = (roll(&[zero], &[one]), roll(&[zero], &[one, two]));
+        let began = now();
+        let mut known = Known::new(began);
+        let find =
+            |roll: &Roll, known: &Known, at: Instant| forgotten(roll, &Signs::new(), known, |_| false, at);
+        let mut at = began;
+        while at < began + FORGOTTEN_AFTER {
+            known.look(&before, at);
+            at = at + Duration::from_secs(1);
+        }
+        assert_eq!(find(&after, &known, at), Some(one));
+        assert_eq!(
+            find(&roll(&[zero], &[two]), &known, at),
+            None,
+            "it came after the last look"
+        );
+        known.look(&after, at);
+        assert_eq!(find(&roll(&[zero], &[two]), &known, at), None, "it came just now");
+        let paused = at + FORGOTTEN_AFTER;
+        known.look(&after, paused);
+        assert_eq!(find(&after, &known, paused), None, "the leader heard of nobody");
+        assert_eq!(find(&after, &known, paused + FORGOTTEN_AFTER), Some(one));
     }
 
     #[test]

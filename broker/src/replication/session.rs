@@ -1,9 +1,10 @@
 //! The state of a replication session, both ends. Pure: frames in, what to read and to say out.
 //!
-//! The leader's end ([`Serving`]) is a queue of partitions with something new and a credit in bytes: each partition that
-//! is read goes to the end of the queue, so that a big one does not hold up the small ones, and the position after a
-//! read is the end of what was sent, so that the follower's sync is not waited for. The follower's end ([`Asking`]) names
-//! what it wants and hands credit back when records have become durable: a slow follower bounds its own memory.
+//! The leader's end ([`Serving`]) is two queues of partitions and a credit in bytes. What is new in a partition whose
+//! follower has all the rest comes first; partitions that are caught up with share what is left, a turn each. So one that
+//! is far behind holds nobody up, and is not starved either. The position after a read is the end of what was sent, so
+//! that the follower's sync is not waited for. The follower's end ([`Asking`]) names what it wants and hands credit back
+//! when records have become durable: a slow follower bounds its own memory.
 //! Leaves logs, sockets and waiting to `shard/peers/`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,6 +26,8 @@ pub const MOST_CREDIT: i64 = 1 << 30;
 pub const TURN_BYTES: usize = 256 << 10;
 /// Partitions that are read from files at once.
 pub const MOST_COLD: usize = 4;
+/// Credit that catching up leaves to what is new: more than a turn, which may go so far over. A third, where credit is scarce.
+const KEPT_FOR_NEWS: i64 = TURN_BYTES as i64 + (64 << 10);
 
 /// What no follower of this version does. The session ends.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +41,12 @@ pub enum Violation {
 #[derive(Debug, Default)]
 pub struct Serving {
     slots: BTreeMap<Slot, Served>,
-    /// To be read, in order.
+    /// To be read first, in order: there is something new, and before that the follower had all.
+    news: VecDeque<Slot>,
+    /// To be read, in order: there is more than one turn gives.
     ready: VecDeque<Slot>,
+    /// Bytes that went ahead of `ready` since that had a turn.
+    ahead: usize,
     /// Their follower knows a newer leader epoch than this broker: looked at again with the next image.
     behind: BTreeSet<Slot>,
     /// Sent as much as their throttle allows: looked at again when it allows more.
@@ -48,14 +55,18 @@ pub struct Serving {
     cold_waiting: VecDeque<Slot>,
     cold_running: usize,
     credit: i64,
+    /// The most credit there ever was.
+    window: i64,
 }
 
 #[derive(Debug)]
 struct Served {
     ask: Ask,
     state: State,
-    /// In `ready`.
+    /// In `news` or in `ready`.
     queued: bool,
+    /// Its last turn went ahead of others.
+    ahead: bool,
     /// High watermark and log start as said last.
     told: Option<(Offset, Offset)>,
 }
@@ -98,11 +109,14 @@ pub struct Given {
     pub high_watermark: Offset,
     /// The leader's.
     pub log_start: Offset,
+    /// Of the leader's log when it was read.
+    pub log_end: Offset,
 }
 
 impl Serving {
-    /// The follower wants a partition from there on.
-    pub fn ask(&mut self, ask: Ask) -> Result<(), Violation> {
+    /// The follower wants a partition from there on. Where it is in sync, acknowledgements wait for it; after a new connection
+    /// it asks for all the others too, and may be behind in all of them.
+    pub fn ask(&mut self, ask: Ask, in_sync: bool) -> Result<(), Violation> {
         self.forget(ask.slot);
         if self.slots.len() >= MOST_SLOTS {
             return Err(Violation::TooManySlots);
@@ -111,10 +125,14 @@ impl Serving {
             ask,
             state: State::Open,
             queued: false,
+            ahead: false,
             told: None,
         };
         self.slots.insert(ask.slot, served);
-        self.moved(ask.slot);
+        match in_sync {
+            true => self.moved(ask.slot),
+            false => self.goes_on(ask.slot),
+        }
         Ok(())
     }
 
@@ -124,7 +142,7 @@ impl Serving {
             return;
         };
         if served.queued {
-            self.ready.retain(|ready| *ready != slot);
+            self.unqueue(slot);
         }
         self.behind.remove(&slot);
         self.held.remove(&slot);
@@ -144,13 +162,14 @@ impl Serving {
         };
         if let Some(served) = self.slots.get_mut(&next) {
             served.state = State::Open;
-            self.moved(next);
+            self.goes_on(next);
         }
     }
 
     /// The follower takes so many bytes more.
     pub fn grant(&mut self, bytes: u32) {
         self.credit = self.credit.saturating_add(i64::from(bytes)).min(MOST_CREDIT);
+        self.window = self.window.max(self.credit);
     }
 
     /// The follower has come so far. The partition it is about, if the follower asked for one by that number.
@@ -165,14 +184,32 @@ impl Serving {
 
     /// The partition may have something new.
     pub fn moved(&mut self, slot: Slot) {
-        let Some(served) = self.slots.get_mut(&slot) else {
-            return;
-        };
-        // One that is read from a file is looked at again after that.
-        if served.state == State::Open && !served.queued {
-            served.queued = true;
+        if self.enter(slot) {
+            self.news.push_back(slot);
+        }
+    }
+
+    /// There may be more of the partition; it has its turn after the others.
+    fn goes_on(&mut self, slot: Slot) {
+        if self.enter(slot) {
             self.ready.push_back(slot);
         }
+    }
+
+    /// Notes that it is queued; false if it is already, or must not be.
+    fn enter(&mut self, slot: Slot) -> bool {
+        let Some(served) = self.slots.get_mut(&slot) else {
+            return false;
+        };
+        // One that is read from a file is looked at again after that.
+        let enters = served.state == State::Open && !served.queued;
+        served.queued |= enters;
+        enters
+    }
+
+    fn unqueue(&mut self, slot: Slot) {
+        self.news.retain(|queued| *queued != slot);
+        self.ready.retain(|queued| *queued != slot);
     }
 
     /// This broker has newer metadata, perhaps another throttle too.
@@ -193,8 +230,14 @@ impl Serving {
     /// Those that were held are looked at again.
     pub fn release(&mut self) {
         for slot in std::mem::take(&mut self.held) {
-            self.moved(slot);
+            self.goes_on(slot);
         }
+    }
+
+    /// Whether something new comes next, before those that go on and before what files gave of them: unless it has taken a
+    /// whole turn since they had one.
+    pub fn is_news_next(&self) -> bool {
+        self.credit > 0 && self.ahead < TURN_BYTES && !self.news.is_empty()
     }
 
     /// Whom to read next; nobody while the follower takes no more.
@@ -202,9 +245,16 @@ impl Serving {
         if self.credit <= 0 {
             return None;
         }
-        let slot = self.ready.pop_front()?;
+        let kept = KEPT_FOR_NEWS.min(self.window / 3);
+        let going_on = match self.is_news_next() || self.credit <= kept {
+            true => None,
+            false => self.ready.pop_front(),
+        };
+        let ahead = going_on.is_none();
+        let slot = going_on.or_else(|| self.news.pop_front())?;
         let served = self.slots.get_mut(&slot).expect("queued slots exist");
         served.queued = false;
+        served.ahead = ahead;
         let max_bytes = TURN_BYTES.min(usize::try_from(self.credit).unwrap_or(TURN_BYTES));
         Some(Turn {
             slot,
@@ -221,7 +271,7 @@ impl Serving {
         })
     }
 
-    /// What a turn gave; true if it is to be sent. Records move the position, and the partition comes again after the others.
+    /// What a turn gave; true if it is to be sent. Records move the position, and the partition comes again.
     pub fn read(&mut self, slot: Slot, round: u32, given: Given) -> bool {
         let Some(served) = self.current(slot, round) else {
             return false;
@@ -232,8 +282,14 @@ impl Serving {
         if let Some((offset, epoch)) = given.end {
             served.ask.fetch_offset = offset;
             served.ask.last_fetched_epoch = epoch.0;
+            let ahead = served.ahead;
+            self.ahead = if ahead { self.ahead + given.bytes } else { 0 };
             self.credit -= given.bytes as i64;
-            self.moved(slot);
+            match offset < given.log_end {
+                true => self.goes_on(slot),
+                // Looked at once more, with the new position, and what comes then is new.
+                false => self.moved(slot),
+            }
         }
         news
     }
@@ -246,6 +302,7 @@ impl Serving {
         };
         if may {
             served.state = State::Reading(bytes as i64);
+            served.ahead = false;
             self.credit -= bytes as i64;
             self.cold_running += 1;
         } else {
@@ -270,7 +327,7 @@ impl Serving {
         served.state = State::Open;
         self.cold_over(reserved);
         // It may have moved meanwhile, which was not noted.
-        self.moved(slot);
+        self.goes_on(slot);
         true
     }
 
@@ -279,7 +336,7 @@ impl Serving {
         if let Some(served) = self.current(slot, round) {
             served.state = State::Ended;
             if std::mem::take(&mut served.queued) {
-                self.ready.retain(|ready| *ready != slot);
+                self.unqueue(slot);
             }
         }
     }

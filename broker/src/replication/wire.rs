@@ -27,6 +27,8 @@ pub const LARGEST_FROM_FOLLOWER: usize = 1 << 20;
 /// Largest frame of a leader: one batch of any size the protocol can carry, or many small ones. Memory for it is asked
 /// for as it arrives.
 pub const LARGEST_FROM_LEADER: usize = 1 << 30;
+/// Records of one frame, unless one answer has more. A reader has nothing of a frame before it has all of it.
+const FRAME_BYTES: usize = 64 << 10;
 /// Asks, forgets or progress entries that a follower puts into one frame at most.
 pub const MOST_ENTRIES: usize = 8_192;
 
@@ -328,6 +330,24 @@ impl Progress {
 }
 
 impl FromLeader {
+    /// Answers, in order, as frames: few bytes are not held up by the many that come behind them.
+    pub fn in_frames(answers: Vec<Answered>) -> Vec<FromLeader> {
+        let mut frames: Vec<Vec<Answered>> = Vec::new();
+        let mut bytes = 0;
+        for answered in answers {
+            let more = answered.outcome.records().len();
+            bytes += more;
+            match frames.last_mut() {
+                Some(frame) if bytes <= FRAME_BYTES => frame.push(answered),
+                _ => {
+                    bytes = more;
+                    frames.push(vec![answered]);
+                }
+            }
+        }
+        frames.into_iter().map(FromLeader::Answer).collect()
+    }
+
     /// As it goes over the wire, prefix included: the first slice, then the records, not copied.
     pub fn encode(&self) -> Vec<Bytes> {
         match self {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use protocol::ErrorCode;
+use protocol::{ErrorCode, TopicId};
 
 use super::Shard;
 use crate::metadata::{ItemError, Reply, Request};
@@ -23,6 +23,8 @@ pub enum Inbox {
     Image,
     /// The reply to submission number so-and-so.
     Reply(u64, Box<Result<Decided, Refused>>),
+    /// Logs of this topic could not be made a while ago.
+    OpenAgain(TopicId),
 }
 
 /// What the quorum answers to a submission.
@@ -68,6 +70,12 @@ impl Bridge {
         }
     }
 
+    /// The core tries again to make the logs that it lacks of a topic, between two images.
+    pub(super) fn open_again(&self, topic: TopicId) {
+        // A core that is gone needs no logs; an inbox that is full cannot happen, see INBOX_LIMIT.
+        let _ = self.bell.try_send(Inbox::OpenAgain(topic));
+    }
+
     fn take(&self) -> Vec<ImageUpdate> {
         std::mem::take(&mut *self.lock())
     }
@@ -91,6 +99,7 @@ impl Shard {
                         let _ = waiting.send(*reply);
                     }
                 }
+                Inbox::OpenAgain(topic) => self.open_again(topic).await,
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct FollowerRead {
     pub high_watermark: Offset,
     /// First offset of the leader's log.
     pub log_start: Offset,
+    /// The leader's log end when it was read.
+    pub log_end: Offset,
     /// Set when the follower holds records that this log does not: it must cut by it. No records then.
     pub diverging: Option<EpochEnd>,
 }
@@ -59,6 +61,7 @@ impl Partition {
             records: FollowerRecords::Now(Bytes::new()),
             high_watermark: offsets.high_watermark,
             log_start: offsets.log_start,
+            log_end: offsets.log_end,
             diverging: None,
         };
         let out_of_range = || PartitionError::OutOfRange {

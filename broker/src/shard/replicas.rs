@@ -19,14 +19,14 @@ use super::new_logs::Missing;
 use super::partitions::Partition;
 use super::topic_config::TopicConfig;
 use super::{Options, Shard};
-use crate::log::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered};
+use crate::log::{self, Log, LogConfig, LogError, LogName, RecoverFrom, Recovered, Stray, format};
 use crate::metadata::image::{ImageDiff, MetadataImage, TopicImage};
 use crate::rt;
 use crate::rt::file::Disk;
 
 /// Logs opened at once per core: each waits for the blocking pool and the disk, not for the core.
 const OPEN_AT_ONCE: usize = 8;
-/// How long a disk without room for a new log is left alone.
+/// How long a disk without room, or without a free name, for a new log is left alone.
 const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// A log directory entry found at start, before the image says whether it is still wanted.
@@ -250,8 +250,10 @@ impl Shard {
                                 self.open_later(topic.id);
                             }
                             LogError::Io(_) => self.take_dir_offline(dir),
-                            // What lies there is somebody else's: this partition stays unknown, the others go on.
-                            _ => {}
+                            // An earlier topic of this name lies there: the core that owned it may not have moved it yet.
+                            LogError::WrongTopic { .. } => self.open_later(topic.id),
+                            // What lies there cannot be used: this partition stays unknown, the others go on.
+                            LogError::Metadata(_) | LogError::UnfinishedCompaction { .. } => {}
                         }
                         return None;
                     }
@@ -266,25 +268,29 @@ impl Shard {
         Some(Rc::new(partition))
     }
 
-    /// There was no room to make a topic's logs: tried again until there is. Clients hear that the partition is unknown, and
-    /// ask again.
-    fn open_later(self: &Rc<Self>, topic: TopicId) {
+    /// There was no room to make a topic's logs, or no free name: tried again until there is. Clients hear that the
+    /// partition is unknown, and ask again.
+    fn open_later(&self, topic: TopicId) {
         if !self.opened_later.borrow_mut().insert(topic) {
             return;
         }
-        let shard = self.clone();
-        let again = async move {
+        let bridge = self.bridge.clone();
+        rt::spawn(async move {
             rt::sleep(OPEN_AGAIN).await;
-            shard.opened_later.borrow_mut().remove(&topic);
-            let image = shard.image();
-            if let Some(topic) = image.topic_by_id(topic).cloned() {
-                shard.open_rest(&topic, &image).await;
-                shard.count_partitions();
-            }
-        };
-        // Boxed: `open` comes back here.
-        let again: rt::LocalBoxFuture<'static, ()> = Box::pin(again);
-        rt::spawn(again).detach();
+            bridge.open_again(topic);
+        })
+        .detach();
+    }
+
+    /// What [`Shard::open_later`] comes to. Never beside an image that is being installed: both would open the same log, or
+    /// one would open what the other has just deleted.
+    pub(super) async fn open_again(self: &Rc<Self>, topic: TopicId) {
+        self.opened_later.borrow_mut().remove(&topic);
+        let image = self.image();
+        if let Some(topic) = image.topic_by_id(topic).cloned() {
+            self.open_rest(&topic, &image).await;
+            self.count_partitions();
+        }
     }
 
     /// Opens and shows what this core still lacks of a topic.
@@ -384,31 +390,25 @@ impl Shard {
         }
     }
 
-    /// Logs on disk whose topic the cluster does not have (any more): renamed, never deleted, because a lost metadata
-    /// directory must not take the data with it. To be called only with an image that knows of this start: a broker that
-    /// comes back sees older ones first, which do not have what was created just before it went. Logs without records, as
-    /// a crash leaves them that are being made, are removed.
+    /// Logs on disk whose topic the cluster does not have (any more), or whose partition left this broker while it was
+    /// away: renamed, never deleted, because a lost metadata directory must not take the data with it. To be called only
+    /// with an image that knows of this start: a broker that comes back sees older ones first, which do not have what was
+    /// created just before it went. Logs without records, as a crash leaves them that are being made, are removed.
     /// A topic that was made again under its name meanwhile could not have its directory until now, and gets it.
     async fn set_strays_aside(self: &Rc<Self>, image: &MetadataImage) {
         let mut names = BTreeSet::new();
+        let mut by_dir: BTreeMap<usize, Vec<Stray>> = BTreeMap::new();
         for (_, (found, recovered)) in self.unclaimed.take() {
-            let disk = self.disk.clone();
             names.insert(found.name.topic.clone());
-            if recovered.is_blank() {
-                tracing::info!(dir = %found.path.display(), "an empty log belongs to no topic of this cluster; it is removed");
-                let remove = rt::blocking(move || disk.remove_dir_all(&found.path));
-                report("remove an empty log", remove).await;
-                continue;
-            }
-            let aside = found
-                .path
-                .with_file_name(format!("{}-{}-stray", found.name.topic, found.name.partition));
-            tracing::warn!(
-                dir = %found.path.display(), topic_id = %found.name.topic_id,
-                "a log on disk belongs to no topic of this cluster; it is renamed to {}", aside.display()
-            );
-            let rename = rt::blocking(move || disk.rename(&found.path, &aside));
-            report("set a stray log aside", rename).await;
+            by_dir
+                .entry(found.dir)
+                .or_default()
+                .push(stray(found, &recovered));
+        }
+        for (dir, strays) in by_dir {
+            let (disk, checkpoints) = (self.disk.clone(), self.dirs[dir].checkpoints.clone());
+            let aside = rt::blocking(move || log::set_aside(&disk, &checkpoints, &strays));
+            report("set stray logs aside", aside).await;
         }
         for name in names {
             let Some(topic) = image.topic(&name).cloned() else {
@@ -422,6 +422,31 @@ impl Shard {
         let partitions = self.partitions.borrow().len();
         self.counters.partitions.store(partitions as u64, Relaxed);
         self.counters.leaders.store(self.shared.led.get(), Relaxed);
+    }
+}
+
+/// What becomes of a log that nobody claims; said here, once.
+fn stray(found: FoundLog, recovered: &Recovered) -> Stray {
+    let FoundLog { name, path: dir, .. } = found;
+    let blank = recovered.is_blank();
+    let renamed = match blank {
+        true => format::deleted_directory_name,
+        false => format::stray_directory_name,
+    };
+    let aside = dir.with_file_name(renamed(&name.topic, name.partition, rt::random_uuid()));
+    if blank {
+        tracing::info!(dir = %dir.display(), "an empty log belongs to no partition of this broker; it is removed");
+    } else {
+        tracing::warn!(
+            dir = %dir.display(), topic_id = %name.topic_id,
+            "a log on disk belongs to no partition of this broker; it is renamed to {}", aside.display()
+        );
+    }
+    Stray {
+        name,
+        dir,
+        aside,
+        blank,
     }
 }
 

@@ -11,16 +11,28 @@ pub(crate) const BROKERS: usize = 3;
 /// A cluster of three, every topic on all of them.
 pub(crate) struct Cluster {
     pub(crate) brokers: Vec<Broker>,
+    /// Where each lets its followers in.
+    pub(crate) replication_ports: Vec<u16>,
 }
 
 impl Cluster {
     /// All three on loopback.
     pub(crate) fn start() -> Cluster {
-        Cluster::at([("127.0.0.1", None); BROKERS])
+        Cluster::with(&[])
+    }
+
+    /// The same, each with these `key=value` settings on top of what a cluster needs.
+    pub(crate) fn with(settings: &[&str]) -> Cluster {
+        Cluster::made([("127.0.0.1", None); BROKERS], settings)
     }
 
     /// Each at its own address, in its own network namespace where one is named.
     pub(crate) fn at(places: [(&str, Option<&str>); BROKERS]) -> Cluster {
+        Cluster::made(places, &[])
+    }
+
+    fn made(places: [(&str, Option<&str>); BROKERS], more: &[&str]) -> Cluster {
+        let replication_ports: Vec<u16> = (0..BROKERS).map(|_| free_port()).collect();
         let control: Vec<u16> = (0..BROKERS).map(|_| free_port()).collect();
         let voters = places
             .iter()
@@ -30,12 +42,12 @@ impl Cluster {
         let voters = voters.collect::<Vec<_>>().join(",");
         let brokers = places.iter().enumerate().map(|(node, (host, namespace))| {
             let port = free_port();
-            let settings = vec![
+            let mut settings = vec![
                 format!("node.id={node}"),
                 "cluster.id=three-of-a-kind".to_string(),
                 format!("listeners=PLAINTEXT://{host}:{port}"),
                 format!("control.listener={host}:{}", control[node]),
-                format!("replication.listener={host}:{}", free_port()),
+                format!("replication.listener={host}:{}", replication_ports[node]),
                 format!("controller.quorum.voters={voters}"),
                 "shards=1".to_string(),
                 "default.replication.factor=3".to_string(),
@@ -44,10 +56,12 @@ impl Cluster {
                 "replica.lag.time.max.ms=5000".to_string(),
                 "group.initial.rebalance.delay.ms=0".to_string(),
             ];
+            settings.extend(more.iter().map(|setting| (*setting).to_string()));
             Broker::of_cluster(host, *namespace, port, settings)
         });
         let mut cluster = Cluster {
             brokers: brokers.collect(),
+            replication_ports,
         };
         cluster.brokers.iter_mut().for_each(Broker::wait_ready);
         cluster

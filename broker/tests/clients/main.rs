@@ -16,4 +16,5 @@ mod kill;
 mod load;
 mod program;
 mod reassign;
+mod rings;
 mod syscalls;

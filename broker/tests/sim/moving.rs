@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use broker::rt;
+use broker::rt::file::Disk;
 use protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsRequestTopic,
     AlterPartitionReassignmentsRequestTopicPartition,
@@ -15,11 +16,14 @@ use protocol::{ErrorCode, Str};
 
 use crate::client::batch_of;
 use crate::cluster::start_all;
+use crate::life::contains;
 use crate::machine::Machine;
 use crate::routed::Routed;
 use crate::seeds::with_seeds;
 
 const TOPIC: &str = "orders";
+/// By which a power cut leaves nothing that was not synced.
+const STRICTEST: u64 = 0;
 
 fn log_file() -> PathBuf {
     format!("/data/{TOPIC}-0/00000000000000000000.log").into()
@@ -80,11 +84,16 @@ async fn write(client: &mut Routed, from: usize, many: usize) -> Vec<String> {
 }
 
 async fn five() -> (Vec<Machine>, Routed) {
-    let machines: Vec<Machine> = Machine::several(5, 1)
+    start(5, "2").await
+}
+
+/// So many brokers, and the topic with so many replicas.
+async fn start(many: u8, replicas: &str) -> (Vec<Machine>, Routed) {
+    let machines: Vec<Machine> = Machine::several(many, 1)
         .into_iter()
         .map(|machine| {
             machine
-                .with("default.replication.factor", "2")
+                .with("default.replication.factor", replicas)
                 .with("min.insync.replicas", "1")
         })
         .collect();
@@ -163,6 +172,78 @@ fn a_move_is_given_up() {
         assert!(!is_moving(through).await);
         assert_eq!(ask(through, None).await, ErrorCode::NoReassignmentInProgress);
         write(&mut client, 40, 20).await;
+    });
+}
+
+/// Names in the log directory of what was set aside.
+fn set_aside(machine: &Machine) -> Vec<String> {
+    let names = Disk::simulated(machine.disk.clone()).read_dir("/data");
+    let mut names = names.expect("a log directory");
+    names.retain(|name| name.ends_with("-stray"));
+    names
+}
+
+#[test]
+fn a_copy_whose_broker_was_gone_while_it_moved_is_set_aside_for_good() {
+    with_seeds(4, |_| async {
+        let (machines, mut client) = five().await;
+        write(&mut client, 0, 50).await;
+        let before = holders(&machines);
+        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        let gone = &machines[before.first().copied().expect("a holder") as usize - 1];
+        let through = &machines[target[0] as usize - 1];
+        gone.kill();
+        assert_eq!(ask(through, Some(&target)).await, ErrorCode::None);
+        until("the move is complete", async || !is_moving(through).await).await;
+        // In every life: no power cut brings it back, and nobody serves beside it.
+        for _ in 0..2 {
+            gone.start().await;
+            assert_eq!(gone.disk.durable_bytes(&log_file()), None);
+            gone.power_off(STRICTEST);
+            assert_eq!(gone.disk.durable_bytes(&log_file()), None);
+        }
+        let aside = set_aside(gone);
+        assert_eq!(aside.len(), 1, "{aside:?}");
+        let kept: PathBuf = format!("/data/{}/00000000000000000000.log", aside[0]).into();
+        let kept = gone.disk.durable_bytes(&kept).expect("it is kept");
+        assert!(contains(&kept, "record-49"));
+    });
+}
+
+#[test]
+fn what_was_known_of_a_log_is_not_held_against_one_that_is_made_later() {
+    with_seeds(4, |seed| async move {
+        let (machines, mut client) = start(3, "1").await;
+        write(&mut client, 0, 50).await;
+        let node = holders(&machines).first().copied().expect("a holder");
+        let holder = &machines[node as usize - 1];
+        // In order, so that it is written down that fifty records were synced.
+        holder.stop().await;
+        client.delete(TOPIC).await;
+        client.create(TOPIC, 1).await;
+        holder.start().await;
+        assert_eq!(ask(holder, Some(&[node])).await, ErrorCode::None);
+        until("the new one is there", async || !is_moving(holder).await).await;
+        let mut written = write(&mut client, 100, 5).await;
+        // Before the new log's first checkpoint.
+        match seed % 2 {
+            0 => holder.kill(),
+            _ => holder.power_off(seed),
+        }
+        holder.start().await;
+        written.extend(write(&mut client, 105, 5).await);
+        let mut found = None;
+        for _ in 0..100 {
+            found = client.try_read(TOPIC, 0, 0).await;
+            if found.is_some() {
+                break;
+            }
+        }
+        let found = found.expect("all of it can be read").into_iter();
+        let mut found: Vec<String> = found.map(|(_, value)| value).collect();
+        // One whose answer was lost was sent again.
+        found.dedup();
+        assert_eq!(found, written);
     });
 }
 

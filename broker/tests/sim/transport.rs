@@ -1,5 +1,5 @@
-//! What goes between brokers, and when: nothing where nothing happens, many partitions with one sync, and a broker with
-//! another number of cores without a pause.
+//! What goes between brokers, and when: nothing where nothing happens, many partitions with one sync, a broker with another
+//! number of cores without a pause, and what is new before what is caught up with.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use bytes::Bytes;
 use protocol::messages::create_topics::{
     CreateTopicsRequest, CreateTopicsRequestTopic, CreateTopicsRequestTopicAssignment,
 };
+use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::produce::{
     ProduceRequest, ProduceRequestTopicData, ProduceRequestTopicDataPartitionData,
 };
@@ -49,21 +50,36 @@ async fn counted(machine: &Machine, name: &str) -> u64 {
 
 /// Three brokers, and the topic with so many partitions, all led by the first.
 async fn led_by_the_first(partitions: i32) -> Vec<Machine> {
-    let machines: Vec<Machine> = Machine::several(3, 1)
-        .into_iter()
-        .map(|machine| {
-            machine
-                .with("min.insync.replicas", "2")
-                .with("auto.leader.rebalance.enable", "false")
-        })
-        .collect();
+    let machines = three();
     start_all(&machines).await;
+    create_led_by_the_first(&machines[0], TOPIC, partitions).await;
+    for partition in 0..partitions {
+        until("everybody in sync", async || {
+            let (leader, isr) = state_of(&machines[0], partition).await?;
+            (leader == 1 && isr.len() == 3).then_some(())
+        })
+        .await;
+    }
+    machines
+}
+
+/// Three brokers of one core each, so that two have one session for all that one follows of the other.
+fn three() -> Vec<Machine> {
+    let machines = Machine::several(3, 1).into_iter().map(|machine| {
+        machine
+            .with("min.insync.replicas", "2")
+            .with("auto.leader.rebalance.enable", "false")
+    });
+    machines.collect()
+}
+
+async fn create_led_by_the_first(machine: &Machine, topic: &str, partitions: i32) {
     let assignment = |partition_index| CreateTopicsRequestTopicAssignment {
         partition_index,
         broker_ids: vec![1, 2, 3],
     };
     let topic = CreateTopicsRequestTopic {
-        name: Str::from(TOPIC),
+        name: Str::copy_from(topic),
         num_partitions: -1,
         replication_factor: -1,
         assignments: (0..partitions).map(assignment).collect(),
@@ -75,21 +91,13 @@ async fn led_by_the_first(partitions: i32) -> Vec<Machine> {
         ..Default::default()
     };
     until("create the topic", async || {
-        let created = machines[0].client().await.call(7, &request).await.ok()?;
+        let created = machine.client().await.call(7, &request).await.ok()?;
         let code = ErrorCode::from_code(created.topics[0].error_code);
         [ErrorCode::None, ErrorCode::TopicAlreadyExists]
             .contains(&code)
             .then_some(())
     })
     .await;
-    for partition in 0..partitions {
-        until("everybody in sync", async || {
-            let (leader, isr) = state_of(&machines[0], partition).await?;
-            (leader == 1 && isr.len() == 3).then_some(())
-        })
-        .await;
-    }
-    machines
 }
 
 /// Sends one record to each of the partitions, in one request.
@@ -247,5 +255,87 @@ fn a_broker_with_another_number_of_cores_is_in_sync_at_once() {
             let written = (0..3).flat_map(|turn| [format!("{turn}-with"), format!("{turn}-without")]);
             assert_eq!(found, written.collect::<Vec<_>>(), "partition {partition}");
         }
+    });
+}
+
+/// Of a connection from the leader to the follower that catches up.
+const LINK_BYTES_PER_S: u64 = 2_000_000;
+/// What a simulated connection holds, and what the leader gives at most before it looks at what is new.
+const CHUNK_BYTES: u64 = 256 << 10;
+/// There and back to the leader and to its followers, and the syncs of three disks, after a round that was under way.
+const SYNCS: Duration = Duration::from_millis(40);
+const BEHIND: i32 = 8;
+const BATCHES_EACH: usize = 20;
+const BATCH_BYTES: usize = 100_000;
+const NEW: &str = "new";
+
+/// How many replicas of each partition of a topic are in sync.
+async fn in_sync_of(machine: &Machine, topic: &str) -> Vec<usize> {
+    let request = MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(Str::copy_from(topic)),
+            ..Default::default()
+        }]),
+        ..Default::default()
+    };
+    let answer = machine.client().await.call(12, &request).await.expect("metadata");
+    let partitions = answer.topics[0].partitions.iter();
+    partitions.map(|found| found.isr_nodes.len()).collect()
+}
+
+#[test]
+fn large_batches_of_partitions_that_are_caught_up_with_hold_up_no_record_of_others() {
+    with_seeds(2, |seed| async move {
+        // The tail cache is a sixteenth of that: what the follower lacks comes from files, or from memory.
+        let memory = ["16777216", "1073741824"][seed as usize % 2];
+        let machines: Vec<Machine> = three()
+            .into_iter()
+            .map(|machine| machine.with("memory.limit.bytes", memory))
+            .collect();
+        start_all(&machines).await;
+        create_led_by_the_first(&machines[0], TOPIC, BEHIND).await;
+        until("everybody in sync", async || {
+            (in_sync_of(&machines[0], TOPIC).await == [3; BEHIND as usize]).then_some(())
+        })
+        .await;
+        machines[2].stop().await;
+        let batch = "x".repeat(BATCH_BYTES);
+        for _ in 0..BATCHES_EACH {
+            for partition in 0..BEHIND {
+                produce(&machines, partition, &batch).await;
+            }
+        }
+        let leader = machines[0].process();
+        leader.narrow(&machines[2].process(), LINK_BYTES_PER_S);
+        machines[2].start().await;
+        create_led_by_the_first(&machines[0], NEW, 1).await;
+        until("the new topic is on all three", async || {
+            (in_sync_of(&machines[0], NEW).await == [3]).then_some(())
+        })
+        .await;
+        let sessions = counted(&machines[2], "millrace_replication_sessions_fetching").await;
+        assert_eq!(sessions, 1, "everything comes over one connection");
+
+        // What is on the link already, and what the leader is about to give it.
+        let longest = Duration::from_millis(2 * CHUNK_BYTES * 1_000 / LINK_BYTES_PER_S) + SYNCS;
+        let mut client = machines[0].client().await;
+        let mut beside = 0;
+        loop {
+            let record = batch_of(&[format!("{beside}")], None);
+            let began = rt::now();
+            let produced = client.produce(NEW, 0, record).await.expect("an answer");
+            let took = began.elapsed();
+            produced.expect("acknowledged");
+            if in_sync_of(&machines[0], TOPIC).await == [3; BEHIND as usize] {
+                break;
+            }
+            assert!(took < longest, "record {beside}: {took:?}, not {longest:?}");
+            assert_eq!(in_sync_of(&machines[0], NEW).await, [3], "with the follower");
+            beside += 1;
+            assert!(beside < 1_000, "it never catches up");
+            rt::sleep(Duration::from_micros(rt::random_u64() % 50_000)).await;
+        }
+        // Most of eight seconds; a record that waited for the whole of it would have been the last one.
+        assert!(beside >= 15, "{beside} records while it caught up");
     });
 }

@@ -1,14 +1,17 @@
-//! Voters of the metadata quorum come and go: one becomes three, an emptied disk gets its vote back, requests add and
-//! remove them, and who is cut off from the majority says so.
+//! Members of the metadata quorum come and go: one voter becomes three, an emptied disk gets its vote back, requests add and
+//! remove voters, who is cut off from the majority says so, and observers that are no brokers are forgotten.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::quorum::FORGOTTEN_AFTER;
 use broker::rt;
 use broker::rt::net::TcpStream;
 use broker::rt::recorder::Recorder;
 use bytes::Bytes;
+use futures::future::{Either, select};
 use protocol::messages::add_raft_voter::AddRaftVoterRequest;
 use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestTopic, DescribeQuorumRequestTopicPartition,
@@ -16,6 +19,7 @@ use protocol::messages::describe_quorum::{
 };
 use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
+use protocol::messages::unregister_broker::UnregisterBrokerRequest;
 use protocol::{ErrorCode, Str};
 
 use crate::client::batch_of;
@@ -408,5 +412,217 @@ fn a_quorum_leader_that_is_paused_costs_little_more_than_its_session() {
         let stopped = quorum.leader_id;
         machines[stopped as usize - 1].process().pause();
         led_by_others(&machines[stopped as usize % 3], &[stopped], PAUSED).await;
+    });
+}
+
+/// A broker that has no vote and wants none.
+fn observer(host: u8) -> Machine {
+    Machine::new(host, 1)
+        .with("cluster.id", "simulated")
+        .with(
+            "controller.quorum.bootstrap.servers",
+            "10.0.0.1:9646,10.0.0.2:9646,10.0.0.3:9646",
+        )
+        .with("cluster.formed", "true")
+}
+
+/// Three voters, and broker 4 that observes.
+async fn three_and_an_observer() -> Vec<Machine> {
+    let mut machines = Machine::several(3, 1);
+    machines.push(observer(4));
+    start_all(&machines).await;
+    until(&machines[0], "broker 4 observes", |quorum| {
+        voters(quorum) == [1, 2, 3] && observing(quorum, 4) == 1
+    })
+    .await;
+    machines
+}
+
+/// How many observers say that they are broker `node`.
+fn observing(quorum: &DescribeQuorumResponseTopicPartition, node: i32) -> usize {
+    let observers = quorum.observers.iter();
+    observers.filter(|observer| observer.replica_id == node).count()
+}
+
+/// Asks until `node` is no broker of the cluster any more; it must be fenced first.
+async fn unregister(through: &Machine, node: i32) {
+    let request = UnregisterBrokerRequest { broker_id: node };
+    for _ in 0..100 {
+        let answer = through.client().await.call(0, &request).await.expect("an answer");
+        let code = ErrorCode::from_code(answer.error_code);
+        if [ErrorCode::None, ErrorCode::BrokerIdNotRegistered].contains(&code) {
+            return;
+        }
+        rt::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("broker {node} is still registered");
+}
+
+/// Where clients are sent to for broker `node`.
+async fn host_of(machine: &Machine, node: i32) -> Option<String> {
+    let told = machine.client().await.call(12, &MetadataRequest::default()).await;
+    let told = told.expect("it serves");
+    let found = told.brokers.iter().find(|broker| broker.node_id == node)?;
+    Some(found.host.to_string())
+}
+
+/// So much before a member is forgotten it is there still.
+const A_LITTLE: Duration = Duration::from_secs(5);
+/// From the start of a broker that was forgotten until it serves: it notices that no leader turns to it, and asks.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+#[test]
+fn an_unregistered_broker_is_forgotten_after_a_while_and_not_before_and_may_come_back() {
+    with_seeds(4, |seed| async move {
+        let machines = three_and_an_observer().await;
+        let (asked, gone) = (&machines[0], &machines[3]);
+        create(asked, "before").await;
+        let before = until(asked, "the quorum answers", |_| true).await;
+        match seed % 3 {
+            0 => gone.stop().await,
+            1 => gone.kill(),
+            _ => gone.power_off(seed),
+        }
+        let silent = rt::now();
+        unregister(asked, 4).await;
+        rt::sleep_until(silent + (FORGOTTEN_AFTER - A_LITTLE)).await;
+        let still = until(asked, "the quorum answers", |_| true).await;
+        assert_eq!(observing(&still, 4), 1, "it was silent for less: {still:#?}");
+        let after = until(asked, "it is forgotten", |quorum| observing(quorum, 4) == 0).await;
+        assert_eq!(voters(&after), [1, 2, 3]);
+        create(asked, "meanwhile").await;
+
+        // Its disk still says that it is a member.
+        let started = rt::now();
+        gone.start().await;
+        let took = rt::now() - started;
+        assert!(took < BACK_WITHIN, "{took:?} until it served again");
+        let back = until(asked, "it observes again", |quorum| observing(quorum, 4) == 1).await;
+        assert_eq!(directory(&back, 4), directory(&before, 4));
+        serves_at(asked, 4, "10.0.0.4").await;
+        let known = gone.client().await.partitions_of("meanwhile").await;
+        assert_eq!(known.ok(), Some(Some(1)), "it knows what happened without it");
+        create(gone, "after").await;
+    });
+}
+
+#[test]
+fn a_broker_that_is_only_away_is_not_forgotten() {
+    with_seeds(2, |seed| async move {
+        let machines = three_and_an_observer().await;
+        let (asked, away) = (&machines[0], &machines[3]);
+        match seed % 2 {
+            0 => away.kill(),
+            _ => away.power_off(seed),
+        }
+        rt::sleep(FORGOTTEN_AFTER * 2).await;
+        let quorum = until(asked, "the quorum answers", |_| true).await;
+        assert_eq!(observing(&quorum, 4), 1, "it is registered: {quorum:#?}");
+        unregister(asked, 4).await;
+        until(asked, "it is forgotten", |quorum| observing(quorum, 4) == 0).await;
+    });
+}
+
+/// Waits until clients are sent to `host` for broker `node`.
+async fn serves_at(through: &Machine, node: i32, host: &str) {
+    let mut last = None;
+    for _ in 0..200 {
+        last = host_of(through, node).await;
+        if last.as_deref() == Some(host) {
+            return;
+        }
+        rt::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("broker {node} does not serve at {host}: {last:?}");
+}
+
+/// Starts a broker, and stops its process right after it has joined: it observes, and is not registered yet.
+async fn join_and_hang(newcomer: &Machine, asked: &Machine) {
+    let node = i32::from(newcomer.host());
+    let joins = async {
+        loop {
+            let quorum = described(asked).await;
+            if quorum.is_some_and(|quorum| observing(&quorum, node) == 1) {
+                return;
+            }
+            rt::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let (starts, joins) = (pin!(newcomer.try_start()), pin!(joins));
+    let first = rt::timeout(Duration::from_secs(20), select(starts, joins)).await;
+    assert!(matches!(first, Ok(Either::Right(_))), "it joins before it serves");
+    newcomer.process().pause();
+}
+
+#[test]
+fn a_newcomer_that_hangs_is_forgotten_after_a_while_and_not_before_and_joins_again() {
+    with_seeds(4, |seed| async move {
+        let machines = Machine::several(3, 1);
+        start_all(&machines).await;
+        let asked = &machines[0];
+        create(asked, "before").await;
+        let newcomer = observer(4);
+        join_and_hang(&newcomer, asked).await;
+        rt::sleep(FORGOTTEN_AFTER - A_LITTLE).await;
+        let quorum = until(asked, "the quorum answers", |_| true).await;
+        assert_eq!(observing(&quorum, 4), 1, "it was silent for less: {quorum:#?}");
+        assert_eq!(host_of(asked, 4).await, None, "it is no broker yet");
+        if seed % 2 == 1 {
+            until(asked, "it is forgotten", |quorum| observing(quorum, 4) == 0).await;
+        }
+        newcomer.process().resume();
+        serves_at(asked, 4, "10.0.0.4").await;
+        until(asked, "it observes", |quorum| observing(quorum, 4) == 1).await;
+        create(&newcomer, "after").await;
+    });
+}
+
+/// A second process of broker 4 is a newcomer for as long as the first one lives: it observes, and may not register.
+#[test]
+fn a_newcomer_that_lives_is_not_forgotten_however_long_it_waits() {
+    with_seeds(2, |_| async {
+        let machines = three_and_an_observer().await;
+        let (asked, first) = (&machines[0], &machines[3]);
+        let second = observer(5).with("node.id", "4");
+        let started = rt::timeout(FORGOTTEN_AFTER + A_LITTLE * 2, second.try_start()).await;
+        assert!(started.is_err(), "it has to wait: {started:?}");
+        let quorum = until(asked, "the quorum answers", |_| true).await;
+        assert_eq!(observing(&quorum, 4), 2, "it lives: {quorum:#?}");
+        first.kill();
+        serves_at(asked, 4, "10.0.0.5").await;
+        until(asked, "the first one is forgotten", |quorum| {
+            observing(quorum, 4) == 1
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_voter_that_was_removed_while_it_was_away_comes_back_without_its_vote() {
+    with_seeds(3, |seed| async move {
+        let machines = Machine::several(3, 1);
+        start_all(&machines).await;
+        create(&machines[0], "before").await;
+        let before = until(&machines[0], "three vote", |quorum| voters(quorum) == [1, 2, 3]).await;
+        let leader = &machines[before.leader_id as usize - 1];
+        let away = &machines[before.leader_id as usize % 3];
+        let node = i32::from(away.host());
+        match seed % 2 {
+            0 => away.kill(),
+            _ => away.power_off(seed),
+        }
+        rt::sleep(Duration::from_secs(5)).await;
+        accepted(remove(leader, node, directory(&before, node).expect("it votes")).await);
+        until(leader, "it is no member", |quorum| {
+            directory(quorum, node).is_none()
+        })
+        .await;
+        let started = rt::now();
+        away.start().await;
+        let took = rt::now() - started;
+        assert!(took < BACK_WITHIN, "{took:?} until it served again");
+        let quorum = until(leader, "it observes", |quorum| observing(quorum, node) == 1).await;
+        assert_eq!(voters(&quorum).len(), 2);
+        create(away, "after").await;
     });
 }

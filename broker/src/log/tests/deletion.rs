@@ -1,6 +1,7 @@
-//! Retention and deletion, also in the middle of reads and rounds.
+//! Retention, deletion and setting aside, also in the middle of reads and rounds.
 
 use super::*;
+use crate::rt::recorder::{Recorder, Survives};
 
 fn filled(rig: &Rig, batches: i64) {
     for n in 0..batches {
@@ -184,4 +185,58 @@ fn leftovers_of_a_crash_are_removed_at_the_next_start() {
         assert_eq!(clean_leftovers(&rig.disk, &rig.root).unwrap(), 1);
         assert!(rig.root.join("soft-delete").exists() && !rig.root.join(gone).exists());
     });
+}
+
+#[test]
+fn strays_are_out_of_the_way_for_good_and_so_is_what_was_known_of_them() {
+    let recorder = Arc::new(Recorder::in_memory());
+    let disk = Disk::simulated(recorder.clone());
+    let root = PathBuf::from("/data");
+    let segment = format::file_name(Offset::ZERO, format::LOG);
+    let load = || DirectoryCheckpoints::load(&disk, &root, |error| panic!("{error}")).unwrap();
+    let lies_there = |partition: i32, unique: u8, blank: bool| {
+        let name = LogName { partition, ..name() };
+        let dir = root.join(name.directory());
+        disk.create_dir_all(&dir).unwrap();
+        disk.write_atomic(dir.join(&segment), &[unique]).unwrap();
+        let aside = match blank {
+            true => format::deleted_directory_name(&name.topic, partition, [unique; 16]),
+            false => format::stray_directory_name(&name.topic, partition, [unique; 16]),
+        };
+        let aside = root.join(aside);
+        Stray {
+            name,
+            dir,
+            aside,
+            blank,
+        }
+    };
+    disk.create_dir_all(&root).unwrap();
+    // One of the same name came and went before.
+    for unique in [1, 2] {
+        let strays = [lies_there(7, unique, false), lies_there(8, unique, true)];
+        let checkpoints = load();
+        for stray in &strays {
+            let known = Checkpoint {
+                recovery_point: Offset(50),
+                high_watermark: Offset(40),
+                log_start: Offset(30),
+            };
+            checkpoints.set(stray.name.key(), known);
+        }
+        checkpoints.write().unwrap();
+        set_aside(&disk, &checkpoints, &strays).unwrap();
+        recorder.power_cut(Survives::Synced);
+        let left = load();
+        for stray in &strays {
+            assert_eq!(left.get(&stray.name.key()), None, "{:?}", stray.name);
+            assert!(!disk.exists(&stray.dir), "{:?}", stray.name);
+        }
+        assert_eq!(disk.read(strays[0].aside.join(&segment)).unwrap(), [unique]);
+    }
+    clean_leftovers(&disk, &root).unwrap();
+    let mut left = disk.read_dir(&root).unwrap();
+    left.retain(|name| name.starts_with("orders"));
+    let kept = [1, 2].map(|unique| format::stray_directory_name("orders", 7, [unique; 16]));
+    assert_eq!(left, kept, "both are kept, and nothing of the blank ones");
 }

@@ -30,13 +30,22 @@ fn given(bytes: usize, end: i64) -> Given {
         end: (bytes > 0).then_some((Offset(end), LeaderEpoch(3))),
         high_watermark: Offset(90),
         log_start: Offset(0),
+        log_end: Offset(10_000),
+    }
+}
+
+/// The follower has all with that.
+fn given_the_rest(bytes: usize, end: i64) -> Given {
+    Given {
+        log_end: Offset(end),
+        ..given(bytes, end)
     }
 }
 
 fn serving(slots: u32, credit: u32) -> Serving {
     let mut serving = Serving::default();
     for slot in 0..slots {
-        serving.ask(ask(slot, 1)).expect("room");
+        serving.ask(ask(slot, 1), false).expect("room");
     }
     serving.grant(credit);
     serving
@@ -90,6 +99,76 @@ fn a_big_partition_comes_again_after_the_small_ones() {
     assert_eq!(order, [0, 1, 2, 0, 0]);
 }
 
+/// Three partitions, two of them far behind.
+fn two_are_behind() -> Serving {
+    let mut serving = serving(3, 1 << 20);
+    for slot in 0..3 {
+        assert_eq!(next(&mut serving), Some(slot));
+        let bytes = if slot < 2 { 1000 } else { 0 };
+        serving.read(slot, 1, given(bytes, 200));
+    }
+    serving
+}
+
+#[test]
+fn what_is_new_comes_before_what_goes_on() {
+    let mut serving = two_are_behind();
+    for (end, behind) in [(201, 0), (202, 1), (203, 0)] {
+        serving.moved(2);
+        assert_eq!(next(&mut serving), Some(2), "before the others");
+        serving.read(2, 1, given_the_rest(10, end));
+        assert_eq!(next(&mut serving), Some(2), "looked at once more");
+        serving.read(2, 1, given(0, 0));
+        assert_eq!(next(&mut serving), Some(behind), "they go on, in turn");
+        serving.read(behind, 1, given(1000, end));
+    }
+    serving.moved(2);
+    assert_eq!(next(&mut serving), Some(2));
+    serving.read(2, 1, given(10, 204));
+    assert_eq!(next(&mut serving), Some(1), "it is behind itself by now");
+    serving.ask(ask(3, 1), true).expect("room");
+    assert_eq!(next(&mut serving), Some(3), "acknowledgements wait for it");
+}
+
+#[test]
+fn what_is_new_without_end_leaves_every_other_turn_to_what_goes_on() {
+    let mut serving = two_are_behind();
+    let (mut order, mut end) = (Vec::new(), 200);
+    for _ in 0..6 {
+        serving.grant(TURN_BYTES as u32);
+        serving.moved(2);
+        let slot = next(&mut serving).expect("there is credit");
+        order.push(slot);
+        end += 1;
+        let given = match slot {
+            2 => given_the_rest(TURN_BYTES, end),
+            _ => given(1000, end),
+        };
+        serving.read(slot, 1, given);
+    }
+    assert_eq!(order, [2, 0, 2, 1, 2, 0]);
+}
+
+#[test]
+fn some_credit_is_left_to_what_is_new() {
+    let mut serving = two_are_behind();
+    let mut sent = 0;
+    while let Some(slot) = next(&mut serving) {
+        assert!(slot < 2, "nothing is new");
+        sent += TURN_BYTES;
+        serving.read(slot, 1, given(TURN_BYTES, 300));
+    }
+    assert!(sent <= 1 << 20, "{sent} bytes");
+    serving.moved(2);
+    assert_eq!(next(&mut serving), Some(2));
+    serving.read(2, 1, given_the_rest(10, 201));
+    assert_eq!(next(&mut serving), Some(2), "looked at once more");
+    serving.read(2, 1, given(0, 0));
+    assert_eq!(next(&mut serving), None, "the others wait for more credit");
+    serving.grant(TURN_BYTES as u32);
+    assert_eq!(next(&mut serving), Some(1));
+}
+
 #[test]
 fn nothing_is_read_without_credit_and_one_batch_may_be_over_it() {
     let mut serving = serving(2, 100);
@@ -99,6 +178,8 @@ fn nothing_is_read_without_credit_and_one_batch_may_be_over_it() {
     assert_eq!(serving.next_turn(), None);
     serving.grant(50);
     assert_eq!(serving.next_turn(), None, "the last one was over by that");
+    serving.grant(33);
+    assert_eq!(serving.next_turn(), None, "a third is for what is new");
     serving.grant(1);
     assert_eq!(next(&mut serving), Some(1));
 }
@@ -107,7 +188,7 @@ fn nothing_is_read_without_credit_and_one_batch_may_be_over_it() {
 fn what_was_read_for_an_earlier_ask_is_of_no_use() {
     let mut serving = serving(1, 100);
     next(&mut serving);
-    serving.ask(ask(0, 2)).expect("room");
+    serving.ask(ask(0, 2), false).expect("room");
     assert!(!serving.read(0, 1, given(10, 200)));
     let turn = serving.next_turn().expect("the new ask");
     assert_eq!((turn.round, turn.position.fetch_offset), (2, Offset(100)));
@@ -124,7 +205,7 @@ fn an_ended_ask_rests_until_there_is_another() {
     serving.ended(0, 1);
     serving.moved(0);
     assert_eq!(serving.next_turn(), None);
-    serving.ask(ask(0, 2)).expect("room");
+    serving.ask(ask(0, 2), false).expect("room");
     assert_eq!(next(&mut serving), Some(0));
 }
 
@@ -140,12 +221,13 @@ fn a_follower_that_knows_more_waits_for_the_image() {
 
 #[test]
 fn files_are_read_few_at_a_time_and_their_room_is_set_aside() {
-    let mut serving = serving(MOST_COLD as u32 + 2, 1_000_000);
+    let all = MOST_COLD as u32 * 250_000 + KEPT_FOR_NEWS as u32;
+    let mut serving = serving(MOST_COLD as u32 + 2, all);
     for slot in 0..MOST_COLD as u32 {
         assert_eq!(next(&mut serving), Some(slot));
         assert!(serving.begin_cold(slot, 1, 250_000));
     }
-    assert_eq!(serving.next_turn(), None, "all credit is set aside");
+    assert_eq!(serving.next_turn(), None, "all but what is kept is set aside");
     serving.grant(10);
     let waiting = MOST_COLD as u32;
     assert_eq!(next(&mut serving), Some(waiting));
@@ -157,7 +239,7 @@ fn files_are_read_few_at_a_time_and_their_room_is_set_aside() {
     let turn = serving.next_turn().expect("one has ended");
     assert_eq!(turn.slot, waiting, "before the one that has just been served");
     // Asked anew while its file is read.
-    serving.ask(ask(1, 2)).expect("room");
+    serving.ask(ask(1, 2), false).expect("room");
     assert!(!serving.end_cold(1, 1));
     serving.forget(2);
     assert!(!serving.end_cold(2, 1));

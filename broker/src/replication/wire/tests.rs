@@ -111,6 +111,37 @@ fn frames_come_back_as_they_went() {
 }
 
 #[test]
+fn few_bytes_come_whole_before_many_and_in_order() {
+    let of = |slot: Slot, bytes: usize| {
+        let records = Outcome::Records {
+            high_watermark: Offset(20),
+            log_start: Offset(3),
+            records: vec![slot as u8; bytes].into(),
+        };
+        answered(slot, records)
+    };
+    let slots = |answers: &[(Slot, usize)]| {
+        let answers = answers.iter().map(|(slot, bytes)| of(*slot, *bytes));
+        let frames = FromLeader::in_frames(answers.collect()).into_iter();
+        let slots = frames.map(|frame| match frame {
+            FromLeader::Answer(answers) => answers.iter().map(|it| it.slot).collect(),
+            FromLeader::Alive => Vec::new(),
+        });
+        slots.collect::<Vec<Vec<Slot>>>()
+    };
+    let many = FRAME_BYTES + 1;
+    assert!(slots(&[]).is_empty());
+    assert_eq!(
+        slots(&[(1, 10), (2, 0), (3, many), (4, 10), (5, many), (5, 1), (6, 0)]),
+        [vec![1, 2], vec![3], vec![4], vec![5], vec![5, 6]]
+    );
+    assert_eq!(
+        slots(&[(1, FRAME_BYTES / 2), (2, FRAME_BYTES / 2), (3, 1)]),
+        [vec![1, 2], vec![3]]
+    );
+}
+
+#[test]
 fn their_bytes_do_not_change() {
     let fetch = FromFollower::Fetch(Fetch {
         credit: 258,

@@ -252,6 +252,15 @@ impl TcpStream {
         Ok(())
     }
 
+    /// Has the kernel take no more while it holds so many bytes that it has not sent: what is written later does not queue
+    /// behind megabytes on a slow link. Bytes on their way do not count, so a long link stays full.
+    pub fn keep_unsent_below(&self, bytes: u32) -> io::Result<()> {
+        match self.fd() {
+            Some(fd) => SockRef::from(&fd).set_tcp_notsent_lowat(bytes),
+            None => Ok(()),
+        }
+    }
+
     /// Says that nothing more will be sent; the peer reads 0. Reading goes on.
     pub fn shutdown(&self) -> io::Result<()> {
         match &self.0.kind {

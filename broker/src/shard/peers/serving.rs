@@ -5,7 +5,7 @@
 //! turn it is to `replication/session.rs` and reading to `lead.rs`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -32,8 +32,8 @@ use crate::shard::lead::{FollowerRead, FollowerRecords};
 use crate::shard::news::Feed;
 use crate::shard::partitions::Partition;
 
-/// A frame is sent when it holds so many bytes of records.
-const FRAME_BYTES: usize = 1 << 20;
+/// So many bytes of records are sent at once, and a turn more at most: what is new meanwhile waits for no more than that.
+const WRITE_BYTES: usize = 128 << 10;
 
 /// Serves until the connection ends, and says how it did.
 pub(super) async fn serve(
@@ -57,6 +57,8 @@ pub(super) async fn serve(
         wake: Notify::default(),
         pulse: Pulse::new(),
     });
+    // Else records would queue behind megabytes in the kernel; where it cannot be had, they do.
+    let _ = stream.keep_unsent_below(WRITE_BYTES as u32);
     if let Err(error) = session.pulse.write(&stream, &[welcome.encode()]).await {
         return error;
     }
@@ -88,7 +90,7 @@ struct Session {
     /// Files that are being read.
     cold: RefCell<BTreeMap<Slot, Task<()>>>,
     /// What they gave.
-    read: RefCell<Vec<ColdRead>>,
+    read: RefCell<VecDeque<ColdRead>>,
     /// When those that their throttle holds back are looked at again.
     held_until: Cell<Option<rt::Instant>>,
     wake: Notify,
@@ -138,7 +140,9 @@ impl Session {
 
     fn ask(&self, ask: &Ask) -> Result<(), Ended> {
         self.forget(ask.slot);
-        self.state.borrow_mut().ask(*ask)?;
+        let partition = self.shard.partition(&ask.partition);
+        let in_sync = partition.is_some_and(|partition| partition.is_in_sync(self.node));
+        self.state.borrow_mut().ask(*ask, in_sync)?;
         if let Some(partition) = self.find(ask.slot, &ask.partition) {
             // Before it is read: a read tells how far the follower may be believed.
             partition.follower_synced(
@@ -204,16 +208,16 @@ impl Session {
             }
             let answers = self.collect();
             let released = released_at(self.held_until.get());
-            let frame = match answers.is_empty() {
-                false => FromLeader::Answer(answers),
-                true if self.pulse.take_due() => FromLeader::Alive,
+            let frames = match answers.is_empty() {
+                false => FromLeader::in_frames(answers),
+                true if self.pulse.take_due() => vec![FromLeader::Alive],
                 true => {
                     let released = std::pin::pin!(released);
                     select(select(woken, moved), select(newer_image, released)).await;
                     continue;
                 }
             };
-            let slices = frame.encode();
+            let slices: Vec<Bytes> = frames.iter().flat_map(FromLeader::encode).collect();
             let bytes: usize = slices.iter().map(Bytes::len).sum();
             if let Err(ended) = self.pulse.write(&self.stream, &slices).await {
                 return ended;
@@ -225,20 +229,26 @@ impl Session {
         }
     }
 
-    /// One frame's worth of answers; none if there is nothing to say.
+    /// One write's worth of answers; none if there is nothing to say.
     fn collect(self: &Rc<Self>) -> Vec<Answered> {
         let mut answers = Vec::new();
         let mut bytes = 0;
-        for read in self.read.take() {
-            self.cold.borrow_mut().remove(&read.slot);
-            if self.state.borrow_mut().end_cold(read.slot, read.round) {
-                bytes += self.settle(read, &mut answers);
-            }
-        }
         for index in self.feed.take() {
             self.state.borrow_mut().moved(index as Slot);
         }
-        while bytes < FRAME_BYTES && answers.len() < MOST_ENTRIES {
+        while bytes < WRITE_BYTES && answers.len() < MOST_ENTRIES {
+            let is_news_next = self.state.borrow().is_news_next();
+            let read = match is_news_next {
+                true => None,
+                false => self.read.borrow_mut().pop_front(),
+            };
+            if let Some(read) = read {
+                self.cold.borrow_mut().remove(&read.slot);
+                if self.state.borrow_mut().end_cold(read.slot, read.round) {
+                    bytes += self.settle(read, &mut answers);
+                }
+                continue;
+            }
             let turn = self.state.borrow_mut().next_turn();
             let Some(turn) = turn else { break };
             bytes += self.take_turn(turn, &mut answers);
@@ -340,6 +350,7 @@ impl Session {
             end: last_batch(&records).map(|batch| (batch.next_offset(), batch.leader_epoch())),
             high_watermark: found.high_watermark,
             log_start: found.log_start,
+            log_end: found.log_end,
         };
         if self.state.borrow_mut().read(slot, round, given) {
             let outcome = Outcome::Records {
@@ -366,7 +377,8 @@ impl Session {
                 None => Err(PartitionError::Unknown),
             };
             let given = given.map(|records| (read, room.hold(records)));
-            session.read.borrow_mut().push(ColdRead { slot, round, given });
+            let read = ColdRead { slot, round, given };
+            session.read.borrow_mut().push_back(read);
             session.wake.notify_one();
         });
         self.cold.borrow_mut().insert(slot, task);
