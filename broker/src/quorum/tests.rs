@@ -537,8 +537,7 @@ fn a_log_of_large_entries_is_bounded_by_itself() {
     // Two hundred entries; half of them are about 100 KiB, and nothing of them stays in the image.
     for _ in 0..100 {
         world.create("large", 2000);
-        let topics = vec![world.handle().image().topic_ids["large"]];
-        world.ask(Request::DeleteTopics { topics });
+        world.ask(Request::DeleteTopics(vec![TopicRef::Name("large".into())]));
     }
     let deadline = now() + SOON;
     while log_bytes(dir.path()) > 3 << 20 {
