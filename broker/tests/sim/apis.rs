@@ -9,8 +9,7 @@ use protocol::messages::describe_topic_partitions::{
     DescribeTopicPartitionsResponseTopicPartition,
 };
 use protocol::messages::elect_leaders::{ElectLeadersRequest, ElectLeadersRequestTopicPartition};
-use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopicPartition};
 use protocol::messages::offset_for_leader_epoch::{
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochRequestTopic, OffsetForLeaderEpochRequestTopicPartition,
 };
@@ -18,13 +17,13 @@ use protocol::messages::unregister_broker::UnregisterBrokerRequest;
 use protocol::record::batch::batches;
 use protocol::{ErrorCode, Str};
 
-use crate::client::batch_of;
-use crate::cluster::start_all;
+use crate::client::{batch_of, metadata_request};
 use crate::life::contains;
 use crate::losses::{in_sync_of, log_file, replicas_of};
 use crate::machine::Machine;
 use crate::replicating::{
-    PARTITIONS, TOPIC, any_running, in_sync, leader_among, produce, read, start_with_topic, state_of, until,
+    PARTITIONS, TOPIC, any_running, in_sync, leader_among, produce, read, start_and_create, start_with_topic,
+    state_of, until,
 };
 use crate::seeds::with_seeds;
 
@@ -37,17 +36,11 @@ async fn five() -> Vec<Machine> {
         .into_iter()
         .map(|machine| {
             machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
+                .with_three_replicas()
                 .with("replica.lag.time.max.ms", "3000")
         })
         .collect();
-    start_all(&machines).await;
-    until("create the topic", async || {
-        let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
-        matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
-    })
-    .await;
+    start_and_create(&machines).await;
     in_sync(&machines, 3).await;
     machines
 }
@@ -267,13 +260,7 @@ fn a_cluster_without_two_of_its_brokers_is_told_as_it_is_and_healed_by_request()
 
 /// Leader and leader epoch of partition 0.
 async fn led(machine: &Machine) -> Option<(i32, i32)> {
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(Str::from(TOPIC)),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    };
+    let request = metadata_request(TOPIC);
     let answer = machine.client().await.call(12, &request).await.ok()?;
     let partitions = &answer.topics.first()?.partitions;
     let found = partitions.iter().find(|found| found.partition_index == 0)?;
@@ -290,21 +277,12 @@ async fn batches_of(machine: &Machine) -> Vec<(i32, i64, i64)> {
             partition_max_bytes: 1 << 20,
             ..Default::default()
         };
-        let request = FetchRequest {
-            topics: vec![FetchRequestTopic {
-                topic: Str::from(TOPIC),
-                partitions: vec![wanted],
-                ..Default::default()
-            }],
-            ..Default::default()
-        };
-        let mut answer = machine
+        let found = machine
             .client()
             .await
-            .call(12, &request)
+            .fetch_partition(TOPIC, wanted, FetchRequest::default())
             .await
             .expect("an answer");
-        let found = answer.responses.remove(0).partitions.remove(0);
         assert_eq!(ErrorCode::from_code(found.error_code), ErrorCode::None);
         let records = found.records.unwrap_or_default();
         if records.is_empty() {

@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use broker::rt;
-use protocol::ErrorCode;
 
-use crate::cluster::start_all;
 use crate::losses::replicas_of;
 use crate::machine::Machine;
-use crate::replicating::{PARTITIONS, TOPIC, in_sync, produce, state_of, until};
+use crate::replicating::{PARTITIONS, in_sync, produce, start_and_create, state_of, until};
 use crate::seeds::with_seeds;
 
 async fn three(balanced: bool) -> Vec<Machine> {
@@ -16,18 +14,12 @@ async fn three(balanced: bool) -> Vec<Machine> {
         .into_iter()
         .map(|machine| {
             machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
+                .with_three_replicas()
                 .with("auto.leader.rebalance.enable", &balanced.to_string())
                 .with("leader.imbalance.check.interval.seconds", "1")
         })
         .collect();
-    start_all(&machines).await;
-    until("create the topic", async || {
-        let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
-        matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
-    })
-    .await;
+    start_and_create(&machines).await;
     in_sync(&machines, 3).await;
     machines
 }

@@ -12,7 +12,9 @@ use protocol::frame::{RequestHeader, decode_response_header, encode_request};
 use protocol::messages::create_partitions::{CreatePartitionsRequest, CreatePartitionsRequestTopic};
 use protocol::messages::create_topics::{CreateTopicsRequest, CreateTopicsRequestTopic};
 use protocol::messages::delete_topics::DeleteTopicsRequest;
-use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
+use protocol::messages::fetch::{
+    FetchRequest, FetchRequestTopic, FetchRequestTopicPartition, FetchResponseResponsePartition,
+};
 use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::incremental_alter_configs::{
     IncrementalAlterConfigsRequest, IncrementalAlterConfigsRequestResource,
@@ -196,14 +198,9 @@ impl Client {
 
     /// How many partitions a topic has; `None` when there is none of that name.
     pub(crate) async fn partitions_of(&mut self, name: &str) -> io::Result<Option<usize>> {
-        let topic = MetadataRequestTopic {
-            name: Some(Str::copy_from(name)),
-            ..Default::default()
-        };
         let request = MetadataRequest {
-            topics: Some(vec![topic]),
             allow_auto_topic_creation: false,
-            ..Default::default()
+            ..metadata_request(name)
         };
         let answer = self.call(12, &request).await?;
         let topic = &answer.topics[0];
@@ -305,6 +302,25 @@ impl Client {
         })
     }
 
+    /// One fetch of one partition, in all else as `how` says; that the broker refuses it is an answer too.
+    pub(crate) async fn fetch_partition(
+        &mut self,
+        topic: &str,
+        wanted: FetchRequestTopicPartition,
+        how: FetchRequest,
+    ) -> io::Result<FetchResponseResponsePartition> {
+        let request = FetchRequest {
+            topics: vec![FetchRequestTopic {
+                topic: Str::copy_from(topic),
+                partitions: vec![wanted],
+                ..Default::default()
+            }],
+            ..how
+        };
+        let mut answer = self.call(12, &request).await?;
+        Ok(answer.responses.remove(0).partitions.remove(0))
+    }
+
     /// What is at `offset` and after it now, of a leader of this epoch (-1: of any).
     pub(crate) async fn fetch(
         &mut self,
@@ -320,18 +336,12 @@ impl Client {
             partition_max_bytes: 1 << 20,
             ..Default::default()
         };
-        let request = FetchRequest {
+        let how = FetchRequest {
             max_wait_ms: 0,
             min_bytes: 1,
-            topics: vec![FetchRequestTopic {
-                topic: Str::copy_from(topic),
-                partitions: vec![wanted],
-                ..Default::default()
-            }],
             ..Default::default()
         };
-        let mut answer = self.call(12, &request).await?;
-        let answer = answer.responses.remove(0).partitions.remove(0);
+        let answer = self.fetch_partition(topic, wanted, how).await?;
         let code = ErrorCode::from_code(answer.error_code);
         if code != ErrorCode::None {
             return Err(io::Error::other(format!("fetch {topic}-{partition}: {code:?}")));
@@ -389,6 +399,18 @@ impl<T: Debug> Display for Brief<'_, T> {
                     .collect::<String>(),
             ),
         }
+    }
+}
+
+/// Asks for one topic, which a broker that makes topics by itself may make.
+pub(crate) fn metadata_request(topic: &str) -> MetadataRequest {
+    let topic = MetadataRequestTopic {
+        name: Some(Str::copy_from(topic)),
+        ..Default::default()
+    };
+    MetadataRequest {
+        topics: Some(vec![topic]),
+        ..Default::default()
     }
 }
 

@@ -81,8 +81,7 @@ async fn jumps(_: u64) {
         .into_iter()
         .map(|machine| {
             machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
+                .with_three_replicas()
                 .with("offsets.topic.replication.factor", "3")
                 .with("offsets.topic.num.partitions", "1")
                 // The clients are right about the time.

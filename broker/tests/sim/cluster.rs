@@ -27,6 +27,14 @@ pub(crate) async fn create(machine: &Machine, name: &str) {
     panic!("topic {name} could not be created");
 }
 
+/// Three brokers that run, and a topic of this name.
+pub(crate) async fn three_with(topic: &str) -> Vec<Machine> {
+    let machines = Machine::several(3, 1);
+    start_all(&machines).await;
+    create(&machines[0], topic).await;
+    machines
+}
+
 async fn knows(machine: &Machine, name: &str) -> bool {
     let mut client = machine.client().await;
     matches!(client.partitions_of(name).await, Ok(Some(1)))
@@ -61,9 +69,7 @@ fn a_seed_decides_a_cluster_too() {
 #[test]
 fn any_one_broker_may_be_lost_and_comes_back() {
     with_seeds(3, |seed| async move {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
-        create(&machines[0], "before").await;
+        let machines = three_with("before").await;
         for lost in 0..3 {
             match seed % 2 {
                 0 => machines[lost].kill(),
@@ -83,9 +89,7 @@ fn any_one_broker_may_be_lost_and_comes_back() {
 #[test]
 fn brokers_restarted_in_turn_hand_the_lead_over() {
     with_seeds(2, |_| async {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
-        create(&machines[0], "before").await;
+        let machines = three_with("before").await;
         for stopped in 0..3 {
             let before = rt::now();
             machines[stopped].stop().await;

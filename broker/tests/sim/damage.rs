@@ -62,11 +62,39 @@ fn lost_with(log: &[u8], number: usize) -> RangeInclusive<usize> {
     lost[0]..=lost[lost.len() - 1]
 }
 
+/// Three brokers in sync, and the values that all of them have.
+async fn with_records(shards: &[u16]) -> (Vec<Machine>, Vec<String>) {
+    let machines = start_with_topic(shards).await;
+    in_sync(&machines, 3).await;
+    let mut acknowledged = Vec::new();
+    for number in 0..RECORDS {
+        produce(&machines, 0, &value(number)).await;
+        acknowledged.push(value(number));
+    }
+    (machines, acknowledged)
+}
+
 /// What there is to read, each value once.
 async fn values(machines: &[Machine]) -> Vec<String> {
     let mut found = read(machines, 0).await;
     found.dedup();
     found
+}
+
+/// Waits until there is to read what was acknowledged, and nothing else.
+async fn until_readable(what: &str, machines: &[Machine], acknowledged: &[String]) {
+    until(what, async || {
+        (values(machines).await == acknowledged).then_some(())
+    })
+    .await;
+}
+
+/// Three in sync take another record, and there is to read what was acknowledged, and nothing else.
+async fn takes_one_more(machines: &[Machine], acknowledged: &mut Vec<String>) {
+    in_sync(machines, 3).await;
+    produce(machines, 0, "after").await;
+    acknowledged.push("after".to_owned());
+    assert_eq!(values(machines).await, *acknowledged);
 }
 
 /// The machine's log is the leader's, byte for byte.
@@ -83,13 +111,7 @@ pub(crate) async fn is_whole_again(machines: &[Machine], machine: &Machine) {
 #[test]
 fn a_turned_bit_of_a_follower_is_fetched_again_and_nothing_is_lost_meanwhile() {
     with_seeds(9, |seed| async move {
-        let machines = start_with_topic(&[1, 1, 1]).await;
-        in_sync(&machines, 3).await;
-        let mut acknowledged = Vec::new();
-        for number in 0..RECORDS {
-            produce(&machines, 0, &value(number)).await;
-            acknowledged.push(value(number));
-        }
+        let (machines, mut acknowledged) = with_records(&[1, 1, 1]).await;
         let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
         let rotten = &machines[leader as usize % 3];
         match seed / 3 % 2 {
@@ -104,10 +126,7 @@ fn a_turned_bit_of_a_follower_is_fetched_again_and_nothing_is_lost_meanwhile() {
         whole.kill();
         rt::sleep(Duration::from_secs(5)).await;
         whole.start().await;
-        in_sync(&machines, 3).await;
-        produce(&machines, 0, "after").await;
-        acknowledged.push("after".to_owned());
-        assert_eq!(values(&machines).await, acknowledged);
+        takes_one_more(&machines, &mut acknowledged).await;
         let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
         for machine in machines
             .iter()
@@ -118,8 +137,14 @@ fn a_turned_bit_of_a_follower_is_fetched_again_and_nothing_is_lost_meanwhile() {
     });
 }
 
+/// Who leads partition 0 where it can.
+async fn preferred(machines: &[Machine]) -> &Machine {
+    let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
+    &machines[replicas[0] as usize - 1]
+}
+
 /// Asks for the preferred leader of partition 0 until it leads.
-async fn prefer(machines: &[Machine], leader: i32) {
+async fn prefer(machines: &[Machine], preferred: &Machine) {
     until("the preferred leader", async || {
         let request = ElectLeadersRequest {
             election_type: 0,
@@ -131,7 +156,7 @@ async fn prefer(machines: &[Machine], leader: i32) {
         };
         machines[0].client().await.call(2, &request).await.ok()?;
         for machine in machines {
-            if state_of(machine, 0).await?.0 != leader {
+            if state_of(machine, 0).await?.0 != i32::from(preferred.host()) {
                 return None;
             }
         }
@@ -156,36 +181,23 @@ fn a_leader_that_cannot_read_a_sector_hands_over_and_fetches_again() {
 }
 
 async fn damaged_leader(seed: u64, damage: fn(&Machine, u64)) {
-    let machines = start_with_topic(&[1, 2, 1]).await;
-    in_sync(&machines, 3).await;
-    let mut acknowledged = Vec::new();
-    for number in 0..RECORDS {
-        produce(&machines, 0, &value(number)).await;
-        acknowledged.push(value(number));
-    }
-    let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
-    let rotten = &machines[replicas[0] as usize - 1];
+    let (machines, acknowledged) = with_records(&[1, 2, 1]).await;
+    let rotten = preferred(&machines).await;
     // After a clean stop nobody looks at the middle of a log before somebody reads it.
     rotten.stop().await;
     damage(rotten, seed);
     rotten.start().await;
     in_sync(&machines, 3).await;
-    prefer(&machines, replicas[0]).await;
+    prefer(&machines, rotten).await;
     let refused = rotten.client().await.read_all(TOPIC, 0, 0).await;
     let refused = refused.expect_err("nobody reads past a turned bit").to_string();
     assert!(refused.contains("CorruptMessage"), "{refused}");
     // A leader of a new epoch first learns what is committed (KIP-207).
-    until("everything can be read", async || {
-        (values(&machines).await == acknowledged).then_some(())
-    })
-    .await;
+    until_readable("everything can be read", &machines, &acknowledged).await;
     is_whole_again(&machines, rotten).await;
     in_sync(&machines, 3).await;
-    prefer(&machines, replicas[0]).await;
-    until("it has everything again", async || {
-        (values(&machines).await == acknowledged).then_some(())
-    })
-    .await;
+    prefer(&machines, rotten).await;
+    until_readable("it has everything again", &machines, &acknowledged).await;
 }
 
 #[test]
@@ -260,15 +272,8 @@ async fn damaged_alone(seed: u64, damage: impl Fn(&Machine) -> RangeInclusive<us
 #[test]
 fn a_follower_that_cannot_read_a_sector_is_given_up_and_fetches_again() {
     with_seeds(8, |seed| async move {
-        let machines = start_with_topic(&[1, 1, 1]).await;
-        in_sync(&machines, 3).await;
-        let mut acknowledged = Vec::new();
-        for number in 0..RECORDS {
-            produce(&machines, 0, &value(number)).await;
-            acknowledged.push(value(number));
-        }
-        let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
-        let broken = &machines[replicas[0] as usize - 1];
+        let (machines, mut acknowledged) = with_records(&[1, 1, 1]).await;
+        let broken = preferred(&machines).await;
         // After a crash the log is read from the recovery point on, whatever of it is lost, its last record too.
         match seed % 2 {
             0 => broken.kill(),
@@ -284,31 +289,18 @@ fn a_follower_that_cannot_read_a_sector_is_given_up_and_fetches_again() {
             rt::sleep(Duration::from_secs(5)).await;
             whole.start().await;
         }
+        takes_one_more(&machines, &mut acknowledged).await;
         in_sync(&machines, 3).await;
-        produce(&machines, 0, "after").await;
-        acknowledged.push("after".to_owned());
-        assert_eq!(values(&machines).await, acknowledged);
-        in_sync(&machines, 3).await;
-        prefer(&machines, replicas[0]).await;
-        until("it has everything again", async || {
-            (values(&machines).await == acknowledged).then_some(())
-        })
-        .await;
+        prefer(&machines, broken).await;
+        until_readable("it has everything again", &machines, &acknowledged).await;
     });
 }
 
 #[test]
 fn indexes_that_cannot_be_read_are_made_anew() {
     with_seeds(4, |seed| async move {
-        let machines = start_with_topic(&[1, 1, 1]).await;
-        in_sync(&machines, 3).await;
-        let mut acknowledged = Vec::new();
-        for number in 0..RECORDS {
-            produce(&machines, 0, &value(number)).await;
-            acknowledged.push(value(number));
-        }
-        let (_, replicas) = replicas_of(&machines[0], 0).await.expect("a partition");
-        let broken = &machines[replicas[0] as usize - 1];
+        let (machines, acknowledged) = with_records(&[1, 1, 1]).await;
+        let broken = preferred(&machines).await;
         match seed % 2 {
             0 => broken.kill(),
             _ => broken.stop().await,
@@ -316,11 +308,8 @@ fn indexes_that_cannot_be_read_are_made_anew() {
         broken.disk.fail_reads_of(Some("index"));
         broken.start().await;
         in_sync(&machines, 3).await;
-        prefer(&machines, replicas[0]).await;
+        prefer(&machines, broken).await;
         // They cannot be read for as long as it leads, either.
-        until("everything can be read", async || {
-            (values(&machines).await == acknowledged).then_some(())
-        })
-        .await;
+        until_readable("everything can be read", &machines, &acknowledged).await;
     });
 }

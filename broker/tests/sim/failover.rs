@@ -1,7 +1,7 @@
 //! Leaders are lost, and nothing that was acknowledged is: power cuts in turn and at random, offsets of groups, and where
 //! clients are sent.
 
-use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopicPartition};
 use protocol::messages::produce::{
     ProduceRequest, ProduceRequestTopicData, ProduceRequestTopicDataPartitionData,
 };
@@ -161,16 +161,12 @@ fn a_broker_that_does_not_lead_says_who_does_and_a_follower_serves_readers() {
                 partition_max_bytes: 1 << 20,
                 ..Default::default()
             };
-            let request = FetchRequest {
-                topics: vec![FetchRequestTopic {
-                    topic: Str::from(TOPIC),
-                    partitions: vec![wanted],
-                    ..Default::default()
-                }],
-                ..Default::default()
-            };
-            let answer = there.client().await.call(12, &request).await.expect("an answer");
-            let found = &answer.responses[0].partitions[0];
+            let found = there
+                .client()
+                .await
+                .fetch_partition(TOPIC, wanted, FetchRequest::default())
+                .await
+                .expect("an answer");
             assert_eq!(
                 ErrorCode::from_code(found.error_code),
                 code,

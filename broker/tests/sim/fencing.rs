@@ -4,20 +4,21 @@ use std::io;
 use std::time::Duration;
 
 use broker::rt;
-use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopicPartition};
 use protocol::messages::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestTopic, ListOffsetsRequestTopicPartition,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::produce::{
     ProduceRequest, ProduceRequestTopicData, ProduceRequestTopicDataPartitionData,
 };
 use protocol::{ErrorCode, Str};
 
-use crate::client::{Client, batch_of, values_of};
+use crate::client::{Client, batch_of, metadata_request, values_of};
 use crate::damage::is_whole_again;
 use crate::machine::Machine;
-use crate::replicating::{TOPIC, in_sync, leader_among, produce, read, start_with_topic, until};
+use crate::replicating::{
+    TOPIC, in_sync, leader_among, produce, read, restart_with, start_with_topic, until,
+};
 use crate::routed::Routed;
 use crate::seeds::{one, wanted};
 
@@ -44,14 +45,7 @@ pub(crate) async fn led(machine: &Machine) -> Option<Led> {
 
 pub(crate) async fn led_of(machine: &Machine, topic: &str) -> Option<Led> {
     let mut client = Client::connect(machine.address()).await.ok()?;
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(Str::copy_from(topic)),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    };
-    let answer = client.call(12, &request).await.ok()?;
+    let answer = client.call(12, &metadata_request(topic)).await.ok()?;
     let partitions = &answer.topics.first()?.partitions;
     let found = partitions.iter().find(|found| found.partition_index == 0)?;
     Some(Led {
@@ -68,16 +62,9 @@ async fn fetch(client: &mut Client, epoch: i32) -> io::Result<(ErrorCode, Vec<St
         partition_max_bytes: 1 << 20,
         ..Default::default()
     };
-    let request = FetchRequest {
-        topics: vec![FetchRequestTopic {
-            topic: Str::from(TOPIC),
-            partitions: vec![wanted],
-            ..Default::default()
-        }],
-        ..Default::default()
-    };
-    let mut answer = client.call(12, &request).await?;
-    let found = answer.responses.remove(0).partitions.remove(0);
+    let found = client
+        .fetch_partition(TOPIC, wanted, FetchRequest::default())
+        .await?;
     let values = values_of(&found.records.unwrap_or_default(), 0);
     let values = values.into_iter().map(|(_, value)| value).collect();
     Ok((ErrorCode::from_code(found.error_code), values))
@@ -131,16 +118,8 @@ struct Stale {
 }
 
 async fn paused(seed: u64) -> Stale {
-    let machines: Vec<Machine> = start_with_topic(&[1, 1 + (seed % 2) as u16, 1])
-        .await
-        .into_iter()
-        .map(|machine| machine.with("replica.lag.time.max.ms", "5000"))
-        .collect();
-    for machine in &machines {
-        machine.stop().await;
-    }
-    futures::future::join_all(machines.iter().map(Machine::start)).await;
-    in_sync(&machines, 3).await;
+    let machines = start_with_topic(&[1, 1 + (seed % 2) as u16, 1]).await;
+    let machines = restart_with(machines, "replica.lag.time.max.ms", "5000").await;
     let mut acknowledged: Vec<String> = (0..10).map(|number| format!("before-{number}")).collect();
     for value in &acknowledged {
         produce(&machines, 0, value).await;

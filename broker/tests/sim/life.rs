@@ -95,8 +95,7 @@ impl World {
             .into_iter()
             .map(|machine| {
                 machine
-                    .with("default.replication.factor", "3")
-                    .with("min.insync.replicas", "2")
+                    .with_three_replicas()
                     .with("offsets.topic.replication.factor", "3")
                     .with("offsets.topic.num.partitions", &OFFSETS_PARTITIONS.to_string())
                     .with("replica.lag.time.max.ms", "5000")

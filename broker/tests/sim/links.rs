@@ -11,7 +11,7 @@ use crate::client::batch_of;
 use crate::damage::is_whole_again;
 use crate::fencing::led;
 use crate::machine::Machine;
-use crate::replicating::{TOPIC, in_sync, leader_among, read, start_with_topic, until};
+use crate::replicating::{TOPIC, in_sync, leader_among, read, restart_with, start_with_topic, until};
 use crate::routed::Routed;
 use crate::seeds::with_seeds;
 use crate::voters::described;
@@ -149,16 +149,8 @@ async fn cut(machines: Vec<Machine>, first: usize, second: usize, how: Cut) {
 
 /// Three brokers, and who leads partition 0.
 async fn three(seed: u64) -> (Vec<Machine>, usize) {
-    let machines: Vec<Machine> = start_with_topic(&[1, 1 + (seed % 2) as u16, 1])
-        .await
-        .into_iter()
-        .map(|machine| machine.with("replica.lag.time.max.ms", "5000"))
-        .collect();
-    for machine in &machines {
-        machine.stop().await;
-    }
-    futures::future::join_all(machines.iter().map(Machine::start)).await;
-    in_sync(&machines, 3).await;
+    let machines = start_with_topic(&[1, 1 + (seed % 2) as u16, 1]).await;
+    let machines = restart_with(machines, "replica.lag.time.max.ms", "5000").await;
     let leads = until("a leader", async || {
         led(&machines[0]).await.filter(|led| led.leader > 0)
     })

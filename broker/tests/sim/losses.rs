@@ -10,16 +10,15 @@ use std::time::Duration;
 use broker::rt;
 use broker::rt::recorder::Recorder;
 use bytes::Bytes;
-use protocol::messages::fetch::{FetchRequest, FetchRequestTopic, FetchRequestTopicPartition};
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
-use protocol::{ErrorCode, Str};
+use protocol::ErrorCode;
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopicPartition};
 
-use crate::client::batch_of;
-use crate::cluster::start_all;
+use crate::client::{batch_of, metadata_request};
 use crate::life::contains;
 use crate::machine::Machine;
 use crate::replicating::{
-    PARTITIONS, TOPIC, in_sync, leader_among, produce, read, start_with_topic, state_of, until,
+    PARTITIONS, TOPIC, in_sync, leader_among, produce, read, start_and_create, start_with_topic, state_of,
+    until,
 };
 use crate::seeds::with_seeds;
 use crate::voters::get;
@@ -35,14 +34,7 @@ pub(crate) fn log_file(partition: i32) -> PathBuf {
 
 /// Leader and replicas of a partition, as `machine` knows them.
 pub(crate) async fn replicas_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
-    let topic = MetadataRequestTopic {
-        name: Some(Str::from(TOPIC)),
-        ..Default::default()
-    };
-    let request = MetadataRequest {
-        topics: Some(vec![topic]),
-        ..Default::default()
-    };
+    let request = metadata_request(TOPIC);
     let answer = machine.client().await.call(12, &request).await.ok()?;
     let partitions = &answer.topics.first()?.partitions;
     let found = partitions
@@ -62,12 +54,7 @@ pub(crate) async fn start_five(replicas: u8) -> Vec<Machine> {
                 .with("replica.lag.time.max.ms", "3000")
         })
         .collect();
-    start_all(&machines).await;
-    until("create the topic", async || {
-        let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
-        matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
-    })
-    .await;
+    start_and_create(&machines).await;
     machines
 }
 
@@ -152,24 +139,16 @@ fn a_broker_with_an_emptied_disk_is_refilled_and_never_leads_before() {
 
 /// What one fetch of partition 0 from the start says.
 async fn fetched(machine: &Machine) -> Result<usize, ErrorCode> {
-    let request = FetchRequest {
-        topics: vec![FetchRequestTopic {
-            topic: Str::from(TOPIC),
-            partitions: vec![FetchRequestTopicPartition {
-                partition_max_bytes: 1 << 20,
-                ..Default::default()
-            }],
-            ..Default::default()
-        }],
+    let wanted = FetchRequestTopicPartition {
+        partition_max_bytes: 1 << 20,
         ..Default::default()
     };
-    let answer = machine
+    let found = machine
         .client()
         .await
-        .call(12, &request)
+        .fetch_partition(TOPIC, wanted, FetchRequest::default())
         .await
         .expect("an answer");
-    let found = &answer.responses[0].partitions[0];
     match ErrorCode::from_code(found.error_code) {
         ErrorCode::None => Ok(found.records.as_ref().map_or(0, Bytes::len)),
         code => Err(code),

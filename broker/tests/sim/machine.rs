@@ -85,6 +85,12 @@ impl Machine {
         self
     }
 
+    /// Topics have three replicas, of which two must be in sync.
+    pub(crate) fn with_three_replicas(self) -> Machine {
+        self.with("default.replication.factor", "3")
+            .with("min.insync.replicas", "2")
+    }
+
     /// Machines 1 to `many`, all voters of one cluster.
     pub(crate) fn several(many: u8, shards: u16) -> Vec<Machine> {
         Machine::cluster(&vec![shards; usize::from(many)])

@@ -10,11 +10,11 @@ use broker::rt;
 use broker::rt::sim;
 use protocol::messages::heartbeat::HeartbeatRequest;
 use protocol::messages::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponseTopicPartition};
+use protocol::messages::metadata::MetadataResponseTopicPartition;
 use protocol::messages::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use protocol::{ErrorCode, Request, Str};
 
-use crate::client::{Client, batch_of};
+use crate::client::{Client, batch_of, metadata_request};
 use crate::cluster::start_all;
 use crate::machine::Machine;
 use crate::replicating::until;
@@ -48,8 +48,7 @@ fn three() -> Vec<Machine> {
         .into_iter()
         .map(|machine| {
             machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
+                .with_three_replicas()
                 .with("offsets.topic.replication.factor", "3")
                 .with("group.initial.rebalance.delay.ms", "0")
         })
@@ -58,14 +57,7 @@ fn three() -> Vec<Machine> {
 
 async fn partitions(machine: &Machine) -> Option<Vec<MetadataResponseTopicPartition>> {
     let mut client = Client::connect(machine.address()).await.ok()?;
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(Str::from(TOPIC)),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    };
-    let mut answer = client.call(12, &request).await.ok()?;
+    let mut answer = client.call(12, &metadata_request(TOPIC)).await.ok()?;
     Some(answer.topics.remove(0).partitions)
 }
 

@@ -37,6 +37,17 @@ fn holders(machines: &[Machine]) -> BTreeSet<i32> {
         .collect()
 }
 
+/// The holders, and two of the five that are none.
+fn holders_and_target(machines: &[Machine]) -> (BTreeSet<i32>, Vec<i32>) {
+    let before = holders(machines);
+    let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+    (before, target)
+}
+
+fn first_of<'a>(machines: &'a [Machine], holders: &BTreeSet<i32>) -> &'a Machine {
+    &machines[holders.first().copied().expect("a holder") as usize - 1]
+}
+
 /// Begins a move, or gives one up; asked again while nobody can decide.
 async fn ask(machine: &Machine, replicas: Option<&[i32]>) -> ErrorCode {
     let partition = AlterPartitionReassignmentsRequestTopicPartition {
@@ -118,9 +129,8 @@ fn a_partition_moves_under_writes_and_nothing_is_lost() {
     with_seeds(4, |seed| async move {
         let (machines, mut client) = five().await;
         let mut written = write(&mut client, 0, 50).await;
-        let before = holders(&machines);
+        let (before, target) = holders_and_target(&machines);
         assert_eq!(before.len(), 2);
-        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
         assert_eq!(ask(&machines[0], Some(&target)).await, ErrorCode::None);
         let first = write(&mut client, 50, 50).await;
         written.extend(first);
@@ -159,13 +169,12 @@ fn a_move_is_given_up() {
     with_seeds(2, |_| async {
         let (machines, mut client) = five().await;
         write(&mut client, 0, 20).await;
-        let before = holders(&machines);
-        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        let (before, target) = holders_and_target(&machines);
         // Who is not there cannot catch up: the move goes on until it is given up.
         machines[target[1] as usize - 1].kill();
         assert_eq!(ask(&machines[0], Some(&target)).await, ErrorCode::None);
         write(&mut client, 20, 20).await;
-        let through = &machines[before.first().copied().expect("a holder") as usize - 1];
+        let through = first_of(&machines, &before);
         assert!(is_moving(through).await);
         assert_eq!(ask(through, None).await, ErrorCode::None);
         until("it stays where it was", async || holders(&machines) == before).await;
@@ -188,9 +197,8 @@ fn a_copy_whose_broker_was_gone_while_it_moved_is_set_aside_for_good() {
     with_seeds(4, |_| async {
         let (machines, mut client) = five().await;
         write(&mut client, 0, 50).await;
-        let before = holders(&machines);
-        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
-        let gone = &machines[before.first().copied().expect("a holder") as usize - 1];
+        let (before, target) = holders_and_target(&machines);
+        let gone = first_of(&machines, &before);
         let through = &machines[target[0] as usize - 1];
         gone.kill();
         assert_eq!(ask(through, Some(&target)).await, ErrorCode::None);
@@ -274,8 +282,7 @@ fn a_throttled_move_takes_its_time_and_nobody_else_waits() {
             let batch = batch_of(&[format!("{number}-{padding}")], None);
             while client.try_produce(TOPIC, 0, batch.clone()).await.is_none() {}
         }
-        let before = holders(&machines);
-        let target: Vec<i32> = (1..=5).filter(|node| !before.contains(node)).take(2).collect();
+        let (_, target) = holders_and_target(&machines);
         // What leaders send counts together, what followers take counts for each.
         let (side, copies) = if seed % 2 == 0 {
             ("leader", 2)

@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use broker::rt;
-use protocol::messages::fetch::{
-    FetchRequest, FetchRequestTopic, FetchRequestTopicPartition, FetchResponseResponsePartition,
-};
+use protocol::messages::fetch::{FetchRequest, FetchRequestTopicPartition, FetchResponseResponsePartition};
 use protocol::{ErrorCode, Str};
 
 use crate::client::{batch_of, values_of};
-use crate::cluster::start_all;
 use crate::machine::Machine;
-use crate::replicating::{PARTITIONS, TOPIC, in_sync, leader_among, produce, state_of, until};
+use crate::replicating::{
+    PARTITIONS, TOPIC, in_sync, leader_among, produce, start_and_create, state_of, until,
+};
 use crate::seeds::with_seeds;
 
 /// A rack for each of the three brokers.
@@ -23,8 +22,7 @@ async fn three_racks(selector: Option<&str>) -> Vec<Machine> {
     let machines: Vec<Machine> = machines
         .map(|(machine, rack)| {
             let machine = machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
+                .with_three_replicas()
                 .with("replica.lag.time.max.ms", "3000")
                 .with("broker.rack", rack);
             match selector {
@@ -33,12 +31,7 @@ async fn three_racks(selector: Option<&str>) -> Vec<Machine> {
             }
         })
         .collect();
-    start_all(&machines).await;
-    until("create the topic", async || {
-        let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
-        matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
-    })
-    .await;
+    start_and_create(&machines).await;
     in_sync(&machines, 3).await;
     machines
 }
@@ -51,24 +44,18 @@ async fn fetch(machine: &Machine, rack: &str, partition: i32, offset: i64) -> Fe
         partition_max_bytes: 1 << 20,
         ..Default::default()
     };
-    let request = FetchRequest {
+    let how = FetchRequest {
         max_wait_ms: 1_000,
         min_bytes: 1,
         rack_id: Str::copy_from(rack),
-        topics: vec![FetchRequestTopic {
-            topic: Str::from(TOPIC),
-            partitions: vec![wanted],
-            ..Default::default()
-        }],
         ..Default::default()
     };
-    let mut answer = machine
+    let found = machine
         .client()
         .await
-        .call(12, &request)
+        .fetch_partition(TOPIC, wanted, how)
         .await
         .expect("an answer");
-    let found = answer.responses.remove(0).partitions.remove(0);
     assert_eq!(ErrorCode::from_code(found.error_code), ErrorCode::None, "{rack}");
     found
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use broker::rt;
 use protocol::ErrorCode;
-use protocol::Str;
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 
-use crate::client::{Client, batch_of};
+use crate::client::{Client, batch_of, metadata_request};
+use crate::cluster::start_all;
 use crate::machine::Machine;
 use crate::seeds::{twice, with_seeds};
 
@@ -29,32 +28,40 @@ pub(crate) async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Optio
 pub(crate) async fn start_with_topic(shards: &[u16]) -> Vec<Machine> {
     let machines: Vec<Machine> = Machine::cluster(shards)
         .into_iter()
-        .map(|machine| {
-            machine
-                .with("default.replication.factor", "3")
-                .with("min.insync.replicas", "2")
-        })
+        .map(Machine::with_three_replicas)
         .collect();
-    futures::future::join_all(machines.iter().map(Machine::start)).await;
+    start_and_create(&machines).await;
+    machines
+}
+
+/// Starts the brokers and makes the topic, with as many replicas as they give it.
+pub(crate) async fn start_and_create(machines: &[Machine]) {
+    start_all(machines).await;
     until("create the topic", async || {
         let created = machines[0].client().await.create_topic(TOPIC, PARTITIONS).await;
         matches!(created, Ok(ErrorCode::None | ErrorCode::TopicAlreadyExists)).then_some(())
     })
     .await;
+}
+
+/// The three brokers that are given run with one more property, and are in sync again.
+pub(crate) async fn restart_with(machines: Vec<Machine>, property: &str, value: &str) -> Vec<Machine> {
+    let machines: Vec<Machine> = machines
+        .into_iter()
+        .map(|machine| machine.with(property, value))
+        .collect();
+    for machine in &machines {
+        machine.stop().await;
+    }
+    start_all(&machines).await;
+    in_sync(&machines, 3).await;
     machines
 }
 
 /// Leader and in-sync replicas of a partition, as `machine` knows them.
 pub(crate) async fn state_of(machine: &Machine, partition: i32) -> Option<(i32, Vec<i32>)> {
     let mut client = Client::connect(machine.address()).await.ok()?;
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(Str::from(TOPIC)),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    };
-    let answer = client.call(12, &request).await.ok()?;
+    let answer = client.call(12, &metadata_request(TOPIC)).await.ok()?;
     let found = answer.topics[0]
         .partitions
         .iter()
@@ -218,17 +225,9 @@ fn a_broker_that_comes_back_with_another_number_of_cores_is_followed_and_follows
 #[test]
 fn a_follower_far_behind_catches_up_from_files() {
     with_seeds(2, |seed| async move {
-        let mut machines = start_with_topic(&[1, 2, 1]).await;
+        let machines = start_with_topic(&[1, 2, 1]).await;
         // The tail cache holds a sixteenth of that.
-        machines = machines
-            .into_iter()
-            .map(|machine| machine.with("memory.limit.bytes", "16777216"))
-            .collect();
-        for machine in &machines {
-            machine.stop().await;
-        }
-        futures::future::join_all(machines.iter().map(Machine::start)).await;
-        in_sync(&machines, 3).await;
+        let machines = restart_with(machines, "memory.limit.bytes", "16777216").await;
         machines[2].power_off(seed);
         let large = "x".repeat(400_000);
         for number in 0..24 {
@@ -253,16 +252,8 @@ fn a_follower_far_behind_catches_up_from_files() {
 #[test]
 fn a_follower_whose_disk_stalls_is_left_behind_and_comes_back() {
     with_seeds(2, |seed| async move {
-        let machines: Vec<Machine> = start_with_topic(&[1, 1, 1])
-            .await
-            .into_iter()
-            .map(|machine| machine.with("replica.lag.time.max.ms", "3000"))
-            .collect();
-        for machine in &machines {
-            machine.stop().await;
-        }
-        futures::future::join_all(machines.iter().map(Machine::start)).await;
-        in_sync(&machines, 3).await;
+        let machines = start_with_topic(&[1, 1, 1]).await;
+        let machines = restart_with(machines, "replica.lag.time.max.ms", "3000").await;
         let (leader, _) = state_of(&machines[0], 0).await.expect("a leader");
         let slow = machines[leader as usize % 3].process();
         slow.stall_disk(true);

@@ -15,10 +15,10 @@ use protocol::messages::find_coordinator::FindCoordinatorRequest;
 use protocol::messages::list_offsets::{
     ListOffsetsRequest, ListOffsetsRequestTopic, ListOffsetsRequestTopicPartition,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic, MetadataResponse};
+use protocol::messages::metadata::{MetadataRequest, MetadataResponse};
 use protocol::{ErrorCode, Request, Str};
 
-use crate::client::{Client, Fetched, Identity};
+use crate::client::{Client, Fetched, Identity, metadata_request};
 use crate::life::Tally;
 
 /// Between two tries.
@@ -204,12 +204,8 @@ impl Routed {
     /// What any broker says of a topic.
     async fn described(&mut self, topic: &str) -> Option<MetadataResponse> {
         let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic {
-                name: Some(Str::copy_from(topic)),
-                ..Default::default()
-            }]),
             allow_auto_topic_creation: false,
-            ..Default::default()
+            ..metadata_request(topic)
         };
         let address = self.any();
         self.ask(address, async |client| client.call(12, &request).await)

@@ -10,13 +10,12 @@ use bytes::Bytes;
 use protocol::messages::create_topics::{
     CreateTopicsRequest, CreateTopicsRequestTopic, CreateTopicsRequestTopicAssignment,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::produce::{
     ProduceRequest, ProduceRequestTopicData, ProduceRequestTopicDataPartitionData,
 };
 use protocol::{ErrorCode, Str};
 
-use crate::client::batch_of;
+use crate::client::{batch_of, metadata_request};
 use crate::cluster::start_all;
 use crate::machine::Machine;
 use crate::replicating::{PARTITIONS, TOPIC, in_sync, produce, read, start_with_topic, state_of, until};
@@ -271,13 +270,7 @@ const NEW: &str = "new";
 
 /// How many replicas of each partition of a topic are in sync.
 async fn in_sync_of(machine: &Machine, topic: &str) -> Vec<usize> {
-    let request = MetadataRequest {
-        topics: Some(vec![MetadataRequestTopic {
-            name: Some(Str::copy_from(topic)),
-            ..Default::default()
-        }]),
-        ..Default::default()
-    };
+    let request = metadata_request(topic);
     let answer = machine.client().await.call(12, &request).await.expect("metadata");
     let partitions = answer.topics[0].partitions.iter();
     partitions.map(|found| found.isr_nodes.len()).collect()

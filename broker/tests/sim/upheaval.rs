@@ -79,8 +79,7 @@ struct World {
 fn machine(host: u8) -> Machine {
     let machine = Machine::new(host, 1)
         .with("cluster.id", "simulated")
-        .with("default.replication.factor", "3")
-        .with("min.insync.replicas", "2")
+        .with_three_replicas()
         .with("offsets.topic.replication.factor", "3")
         .with("offsets.topic.num.partitions", "2")
         .with("replica.lag.time.max.ms", "5000");

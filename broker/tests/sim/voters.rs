@@ -17,13 +17,13 @@ use protocol::messages::describe_quorum::{
     DescribeQuorumRequest, DescribeQuorumRequestTopic, DescribeQuorumRequestTopicPartition,
     DescribeQuorumResponse, DescribeQuorumResponseTopicPartition,
 };
-use protocol::messages::metadata::{MetadataRequest, MetadataRequestTopic};
+use protocol::messages::metadata::MetadataRequest;
 use protocol::messages::remove_raft_voter::RemoveRaftVoterRequest;
 use protocol::messages::unregister_broker::UnregisterBrokerRequest;
 use protocol::{ErrorCode, Str};
 
-use crate::client::batch_of;
-use crate::cluster::{create, start_all};
+use crate::client::{batch_of, metadata_request};
+use crate::cluster::{create, start_all, three_with};
 use crate::machine::Machine;
 use crate::routed::Routed;
 use crate::seeds::with_seeds;
@@ -220,9 +220,7 @@ fn a_voter_with_an_emptied_disk_gets_its_vote_back() {
 #[test]
 fn voters_are_added_and_removed_by_request() {
     with_seeds(3, |_| async {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
-        create(&machines[0], "before").await;
+        let machines = three_with("before").await;
         let before = until(&machines[0], "three vote", |quorum| voters(quorum) == [1, 2, 3]).await;
         let leader = before.leader_id;
         let of = |node| directory(&before, node).expect("a member");
@@ -258,9 +256,7 @@ fn voters_are_added_and_removed_by_request() {
 #[test]
 fn who_is_cut_off_from_the_majority_says_so_and_serves_what_it_knows() {
     with_seeds(2, |seed| async move {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
-        create(&machines[0], "known").await;
+        let machines = three_with("known").await;
         let left = (seed % 3) as usize;
         until(&machines[left], "all know", |quorum| {
             quorum.current_voters.len() == 3
@@ -296,26 +292,37 @@ fn who_is_cut_off_from_the_majority_says_so_and_serves_what_it_knows() {
     });
 }
 
+/// So many brokers, and `orders` with as many partitions, each of which all of them have.
+async fn with_orders(many: u8) -> (Vec<Machine>, Routed) {
+    let machines: Vec<Machine> = Machine::several(many, 1)
+        .into_iter()
+        .map(|machine| machine.with("default.replication.factor", &many.to_string()))
+        .collect();
+    start_all(&machines).await;
+    let mut client = Routed::new(machines.iter().map(Machine::address).collect());
+    client.create("orders", i32::from(many)).await;
+    (machines, client)
+}
+
+/// A record for each of the three partitions of `orders`, tried until it is acknowledged.
+async fn produce_to_each(client: &mut Routed, value: &str) {
+    for partition in 0..3 {
+        while client
+            .try_produce("orders", partition, batch_of(&[value.into()], None))
+            .await
+            .is_none()
+        {}
+    }
+}
+
 /// Longer than leases, election timeouts and sessions would allow, if anybody waited for them.
 const AT_ONCE: Duration = Duration::from_millis(700);
 
 #[test]
 fn a_quorum_leader_that_is_killed_is_succeeded_and_fenced_at_once() {
     with_seeds(5, |_| async {
-        let machines: Vec<Machine> = Machine::several(3, 1)
-            .into_iter()
-            .map(|machine| machine.with("default.replication.factor", "3"))
-            .collect();
-        start_all(&machines).await;
-        let mut client = Routed::new(machines.iter().map(Machine::address).collect());
-        client.create("orders", 3).await;
-        for partition in 0..3 {
-            while client
-                .try_produce("orders", partition, batch_of(&["before".into()], None))
-                .await
-                .is_none()
-            {}
-        }
+        let (machines, mut client) = with_orders(3).await;
+        produce_to_each(&mut client, "before").await;
         let quorum = until(&machines[0], "it leads", |_| true).await;
         rt::sleep(Duration::from_secs(1)).await;
         let left = machines.iter().enumerate();
@@ -323,13 +330,7 @@ fn a_quorum_leader_that_is_killed_is_succeeded_and_fenced_at_once() {
         let mut client = Routed::new(left.map(|(_, machine)| machine.address()).collect());
         machines[quorum.leader_id as usize - 1].kill();
         let killed = rt::now();
-        for partition in 0..3 {
-            while client
-                .try_produce("orders", partition, batch_of(&["after".into()], None))
-                .await
-                .is_none()
-            {}
-        }
+        produce_to_each(&mut client, "after").await;
         let gap = rt::now() - killed;
         assert!(gap < AT_ONCE, "{gap:?} until all partitions had a leader again");
     });
@@ -338,13 +339,8 @@ fn a_quorum_leader_that_is_killed_is_succeeded_and_fenced_at_once() {
 #[test]
 fn a_broker_that_ends_right_after_its_quorum_leader_is_fenced_at_once_too() {
     with_seeds(5, |_| async {
-        let machines: Vec<Machine> = Machine::several(5, 1)
-            .into_iter()
-            .map(|machine| machine.with("default.replication.factor", "5"))
-            .collect();
-        start_all(&machines).await;
-        let mut client = Routed::new(machines.iter().map(Machine::address).collect());
-        client.create("orders", 5).await;
+        // Kept, so that no connection ends but those of the brokers that do.
+        let (machines, _client) = with_orders(5).await;
         let quorum = until(&machines[0], "it leads", |_| true).await;
         rt::sleep(Duration::from_secs(2)).await;
         let first = quorum.leader_id;
@@ -364,14 +360,7 @@ fn a_broker_that_ends_right_after_its_quorum_leader_is_fenced_at_once_too() {
 async fn led_by_others(machine: &Machine, gone: &[i32], within: Duration) {
     let began = rt::now();
     let mut client = machine.client().await;
-    let topic = MetadataRequestTopic {
-        name: Some(Str::from("orders")),
-        ..Default::default()
-    };
-    let request = MetadataRequest {
-        topics: Some(vec![topic]),
-        ..Default::default()
-    };
+    let request = metadata_request("orders");
     loop {
         let told = client.call(12, &request).await.expect("it serves");
         let mut leaders = told.topics[0]
@@ -393,20 +382,8 @@ const PAUSED: Duration = Duration::from_secs(4);
 #[test]
 fn a_quorum_leader_that_is_paused_costs_little_more_than_its_session() {
     with_seeds(5, |_| async {
-        let machines: Vec<Machine> = Machine::several(3, 1)
-            .into_iter()
-            .map(|machine| machine.with("default.replication.factor", "3"))
-            .collect();
-        start_all(&machines).await;
-        let mut client = Routed::new(machines.iter().map(Machine::address).collect());
-        client.create("orders", 3).await;
-        for partition in 0..3 {
-            while client
-                .try_produce("orders", partition, batch_of(&["before".into()], None))
-                .await
-                .is_none()
-            {}
-        }
+        let (machines, mut client) = with_orders(3).await;
+        produce_to_each(&mut client, "before").await;
         let quorum = until(&machines[0], "it leads", |_| true).await;
         rt::sleep(Duration::from_secs(1)).await;
         let stopped = quorum.leader_id;
@@ -557,10 +534,8 @@ async fn join_and_hang(newcomer: &Machine, asked: &Machine) {
 #[test]
 fn a_newcomer_that_hangs_is_forgotten_after_a_while_and_not_before_and_joins_again() {
     with_seeds(4, |seed| async move {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
+        let machines = three_with("before").await;
         let asked = &machines[0];
-        create(asked, "before").await;
         let newcomer = observer(4);
         join_and_hang(&newcomer, asked).await;
         rt::sleep(FORGOTTEN_AFTER - A_LITTLE).await;
@@ -600,9 +575,7 @@ fn a_newcomer_that_lives_is_not_forgotten_however_long_it_waits() {
 #[test]
 fn a_voter_that_was_removed_while_it_was_away_comes_back_without_its_vote() {
     with_seeds(3, |seed| async move {
-        let machines = Machine::several(3, 1);
-        start_all(&machines).await;
-        create(&machines[0], "before").await;
+        let machines = three_with("before").await;
         let before = until(&machines[0], "three vote", |quorum| voters(quorum) == [1, 2, 3]).await;
         let leader = &machines[before.leader_id as usize - 1];
         let away = &machines[before.leader_id as usize % 3];
