@@ -1,5 +1,6 @@
 //! Real brokers driven by third-party clients only: kcat (librdkafka), Kafka's Java client and console tools (new and
-//! 2.5), and the Python package of the examples, so that our own codec cannot hide its own bugs.
+//! 2.5), the Python package of the examples, and for what none of them can be asked the codec of the crate `kafka-protocol`;
+//! so that our own codec cannot hide its own bugs.
 //! Run by `make clients`, which prepares what these tests need in `$MILLRACE_CACHE/clients`.
 
 mod bad_input;
@@ -14,7 +15,9 @@ mod groups;
 mod kcat;
 mod kill;
 mod load;
+mod many;
 mod program;
 mod reassign;
 mod rings;
 mod syscalls;
+mod wire;
