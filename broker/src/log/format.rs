@@ -97,7 +97,8 @@ pub fn stray_directory_name(topic: &str, partition: i32, unique: [u8; 16]) -> St
 fn unique_directory_name(topic: &str, partition: i32, unique: [u8; 16], kind: &str) -> String {
     let unique: String = unique.iter().map(|byte| format!("{byte:02x}")).collect();
     let ending = format!("-{partition}.{unique}{kind}");
-    let kept = topic.len().min(255 - ending.len());
+    // Not every name on disk is a topic's.
+    let kept = topic.floor_char_boundary(255 - ending.len());
     format!("{}{ending}", &topic[..kept])
 }
 

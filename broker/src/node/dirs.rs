@@ -58,10 +58,10 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
         let topic_id = match read_partition_metadata(disk, &path) {
             Ok(Some(id)) => id,
             // A crash while it was made: nothing was acknowledged in it. It is claimed by nobody and goes.
-            Ok(None) => TopicId::ZERO,
+            Ok(None) => nobodys(),
             Err(error) => {
                 tracing::warn!(%error, "a log without a readable topic id belongs to nobody: set aside if it holds records, removed if not");
-                TopicId::ZERO
+                nobodys()
             }
         };
         let name = LogName {
@@ -91,6 +91,11 @@ fn look_at(disk: &Disk, index: usize, dir: &Path, found: &mut Found) -> Result<(
     }
     found.checkpoints.push(Arc::new(checkpoints));
     Ok(())
+}
+
+/// An id that no topic has and no other log: two logs of one id and number would be taken for one.
+fn nobodys() -> TopicId {
+    TopicId(rt::random_uuid())
 }
 
 /// Topic and partition of a log's directory; none for everything else that lies there.

@@ -69,10 +69,11 @@ impl Electing {
         };
         let members = self.members.clone();
         control::spawn(async move {
-            if carry_out(&members, &change, turn).await.is_err() {
+            if carry_out(&members, &change, &turn).await.is_err() {
                 // The next sweep begins it again, without haste: who cannot commit cannot hurry either.
                 control::sleep(ONE_CALL).await;
             }
+            drop(turn);
         });
     }
 
@@ -116,7 +117,7 @@ impl Electing {
                 (Ok(change), Ok(turn)) => {
                     // In a task of its own: a change that was begun is finished, whoever waits for it.
                     let members = self.members.clone();
-                    let task = control::spawn(async move { carry_out(&members, &change, turn).await });
+                    let task = control::spawn(async move { carry_out(&members, &change, &turn).await });
                     return match control::timeout(deadline - now(), task.joined()).await {
                         Ok(Ok(done)) => done.map(|()| VotersReply::Changed),
                         Ok(Err(_)) => Err(Refused::stopping()),
@@ -176,7 +177,7 @@ impl Electing {
 }
 
 /// Commits the change; the turn is held until then.
-async fn carry_out(members: &Members, change: &Change, _turn: OwnedMutexGuard<()>) -> Result<(), Refused> {
+async fn carry_out(members: &Members, change: &Change, _turn: &OwnedMutexGuard<()>) -> Result<(), Refused> {
     tracing::info!(?change, "the metadata quorum's members change");
     let one = |voter: &Voter| BTreeSet::from([*voter]);
     let (steps, retain) = match change {

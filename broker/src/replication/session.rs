@@ -157,6 +157,10 @@ impl Serving {
     fn cold_over(&mut self, reserved: i64) {
         self.credit += reserved;
         self.cold_running -= 1;
+        self.next_cold();
+    }
+
+    fn next_cold(&mut self) {
         let Some(next) = self.cold_waiting.pop_front() else {
             return;
         };
@@ -244,6 +248,10 @@ impl Serving {
     pub fn next_turn(&mut self) -> Option<Turn> {
         if self.credit <= 0 {
             return None;
+        }
+        if self.ready.is_empty() && self.cold_running < MOST_COLD {
+            // Whoever was to read next may have been forgotten before it did.
+            self.next_cold();
         }
         let kept = KEPT_FOR_NEWS.min(self.window / 3);
         let going_on = match self.is_news_next() || self.credit <= kept {

@@ -99,7 +99,11 @@ impl Shard {
                         let _ = waiting.send(*reply);
                     }
                 }
-                Inbox::OpenAgain(topic) => self.open_again(topic).await,
+                Inbox::OpenAgain(topic) => {
+                    // Clients wait for images to be installed, and nobody for this.
+                    self.install_newest(end.bridge.take()).await;
+                    self.open_again(topic).await;
+                }
             }
         }
     }

@@ -49,6 +49,9 @@ impl Shard {
         }
         let dirs: BTreeSet<usize> = plans.iter().map(|plan| plan.found.dir).collect();
         let laid_out = self.in_chunks(plans, lay_out).await;
+        if laid_out.is_empty() {
+            return;
+        }
         for dir in dirs {
             let (disk, path) = (self.disk.clone(), self.dirs[dir].path.clone());
             if let Err(error) = rt::blocking(move || disk.sync_tree(&path)).await {

@@ -249,6 +249,8 @@ impl Shard {
                             LogError::Io(error) if error.kind() == io::ErrorKind::StorageFull => {
                                 self.open_later(topic.id);
                             }
+                            // One of this name was on its way out while this one was made.
+                            LogError::Io(error) if is_gone(&error) => self.open_later(topic.id),
                             LogError::Io(_) => self.take_dir_offline(dir),
                             // An earlier topic of this name lies there: the core that owned it may not have moved it yet.
                             LogError::WrongTopic { .. } => self.open_later(topic.id),
@@ -407,8 +409,10 @@ impl Shard {
         }
         for (dir, strays) in by_dir {
             let (disk, checkpoints) = (self.disk.clone(), self.dirs[dir].checkpoints.clone());
-            let aside = rt::blocking(move || log::set_aside(&disk, &checkpoints, &strays));
-            report("set stray logs aside", aside).await;
+            if let Err(error) = rt::blocking(move || log::set_aside(&disk, &checkpoints, &strays)).await {
+                tracing::error!(dir = %self.dirs[dir].path.display(), %error, "set stray logs aside");
+                self.take_dir_offline(dir);
+            }
         }
         for name in names {
             let Some(topic) = image.topic(&name).cloned() else {
@@ -423,6 +427,13 @@ impl Shard {
         self.counters.partitions.store(partitions as u64, Relaxed);
         self.counters.leaders.store(self.shared.led.get(), Relaxed);
     }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// What becomes of a log that nobody claims; said here, once.

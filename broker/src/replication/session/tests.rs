@@ -245,6 +245,19 @@ fn files_are_read_few_at_a_time_and_their_room_is_set_aside() {
     assert!(!serving.end_cold(2, 1));
 }
 
+#[test]
+fn who_waits_for_a_file_has_its_turn_when_those_before_it_are_forgotten() {
+    let most = MOST_COLD as u32;
+    let mut serving = serving(2 * most + 1, 1 << 20);
+    for slot in 0..=2 * most {
+        assert_eq!(next(&mut serving), Some(slot));
+        assert_eq!(serving.begin_cold(slot, 1, 10), slot < most);
+    }
+    (0..most).for_each(|slot| assert!(serving.end_cold(slot, 1)));
+    (0..2 * most).for_each(|slot| serving.forget(slot));
+    assert_eq!(next(&mut serving), Some(2 * most));
+}
+
 fn following(epoch: i32, at: i64, synced: i64) -> Following {
     Following {
         leader: NodeId(1),

@@ -243,8 +243,10 @@ impl Session {
                 false => self.read.borrow_mut().pop_front(),
             };
             if let Some(read) = read {
-                self.cold.borrow_mut().remove(&read.slot);
-                if self.state.borrow_mut().end_cold(read.slot, read.round) {
+                let is_current = self.state.borrow_mut().end_cold(read.slot, read.round);
+                // What a later ask of the slot reads by now is in its place otherwise, and dropping a task cancels it.
+                if is_current {
+                    self.cold.borrow_mut().remove(&read.slot);
                     bytes += self.settle(read, &mut answers);
                 }
                 continue;
