@@ -28,7 +28,7 @@ from figures import Figure, figure, of_run, spread, table
 # Records/s. The lower one is there because latencies count only where the rate is reached.
 RATES = [5_000, 20_000]
 AT_RATE_S = 15
-WARMUP_S = 20
+WARMUP_S = 45
 REACHED = 0.99  # of the asked rate, below which a latency is that of a queue in the client
 SATURATED_RUNS = 3
 RESTARTS = 3
