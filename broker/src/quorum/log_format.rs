@@ -380,32 +380,31 @@ pub(super) fn snapshot_bytes(head: &SnapshotHead, records: impl Iterator<Item = 
     out
 }
 
-/// Reads a whole snapshot file.
-pub(super) fn snapshot(bytes: &[u8]) -> Result<(SnapshotHead, Vec<Record>), FormatError> {
+/// Reads a whole snapshot file. `each` gets its records in order, a frame's at a time: all of them at once are several times
+/// the file.
+pub(super) fn snapshot(bytes: &[u8], mut each: impl FnMut(Vec<Record>)) -> Result<SnapshotHead, FormatError> {
     let mut fields = sealed(bytes, bytes.len(), SNAPSHOT_MAGIC)?;
     fields.take(4)?;
     let last = unpacked(fields.u64()?, fields.u64()?);
     let membership_at = unpacked(fields.u64()?, fields.u64()?);
     let len = fields.u32()? as usize;
     let membership = membership(&mut Fields(fields.take(len)?))?;
-    let mut records = Vec::new();
     let mut at = 0;
     loop {
         match frame_at(fields.0, at) {
             Found::Frame { body: [], .. } => break,
             Found::Frame { body, next } => {
-                records.extend(decode_all(body)?);
+                each(decode_all(body)?);
                 at = next;
             }
             _ => return Err(Damaged("a frame of the snapshot is damaged")),
         }
     }
-    let head = SnapshotHead {
+    Ok(SnapshotHead {
         last,
         membership_at,
         membership,
-    };
-    Ok((head, records))
+    })
 }
 
 fn packed(id: Option<EntryId>) -> (u64, u64) {
@@ -612,7 +611,9 @@ mod tests {
         let snapshot_file = snapshot_bytes(&head, records.iter().cloned());
         assert_eq!(vote(&vote_file).unwrap(), Some((vote_known, 3)));
         assert_eq!(SegmentHeader::decode(&header_file).unwrap(), header);
-        assert_eq!(snapshot(&snapshot_file).unwrap(), (head, records));
+        let mut found = Vec::new();
+        assert_eq!(snapshot(&snapshot_file, |more| found.extend(more)).unwrap(), head);
+        assert_eq!(found, records);
         for bit in 0..VOTE_LEN * 8 {
             let (mut vote_file, mut header_file) = (vote_file, header_file);
             vote_file[bit / 8] ^= 1 << (bit % 8);
@@ -622,10 +623,10 @@ mod tests {
         for bit in (0..snapshot_file.len() * 8).step_by(997) {
             let mut snapshot_file = snapshot_file.clone();
             snapshot_file[bit / 8] ^= 1 << (bit % 8);
-            assert!(snapshot(&snapshot_file).is_err());
+            assert!(snapshot(&snapshot_file, drop).is_err());
         }
         for end in (0..snapshot_file.len()).step_by(101) {
-            assert!(snapshot(&snapshot_file[..end]).is_err());
+            assert!(snapshot(&snapshot_file[..end], drop).is_err());
         }
     }
 }

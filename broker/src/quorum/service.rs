@@ -198,8 +198,8 @@ impl Control for Service {
             bytes.extend_from_slice(&part.bytes);
         }
         let bytes = bytes.freeze();
-        let (head, _) =
-            log_format::snapshot(&bytes).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let head = log_format::snapshot(&bytes, drop)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let snapshot = snapshot_of(&head, bytes).map_err(failed)?;
         let reply = self
             .raft()

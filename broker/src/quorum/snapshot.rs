@@ -59,7 +59,7 @@ impl Snapshots {
         let Some((path, bytes)) = self.read_latest()? else {
             return Ok(None);
         };
-        let (head, _) = format::snapshot(&bytes).map_err(|error| refused(&path, &error))?;
+        let head = format::snapshot(&bytes, drop).map_err(|error| refused(&path, &error))?;
         Ok(Some((head, bytes)))
     }
 
@@ -90,14 +90,18 @@ impl Snapshots {
 }
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<(SnapshotHead, MetadataImage), LogError> {
-    let (head, records) = format::snapshot(bytes).map_err(|error| refused(path, &error))?;
     let mut image = MetadataImage::default();
-    image
-        .apply_each(&records)
-        .map_err(|error| LogError::Inconsistent {
-            path: path.to_path_buf(),
-            what: error.to_string(),
-        })?;
+    let mut applied = Ok(());
+    let head = format::snapshot(bytes, |records| {
+        if applied.is_ok() {
+            applied = image.apply_each(&records);
+        }
+    })
+    .map_err(|error| refused(path, &error))?;
+    applied.map_err(|error| LogError::Inconsistent {
+        path: path.to_path_buf(),
+        what: error.to_string(),
+    })?;
     image.offset = head.last.map_or(0, |id| id.index);
     Ok((head, image))
 }
