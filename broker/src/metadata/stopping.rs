@@ -82,6 +82,28 @@ mod tests {
     use crate::metadata::fixtures::{Build, image, topic_id};
     use crate::metadata::record::{BrokerConfig, PartitionCreated, TopicConfig, TopicCreated};
 
+    /// Three brokers and a topic of one partition, led by the first that is in sync.
+    fn with_topic(replicas: &[i32], isr: &[i32]) -> MetadataImage {
+        let nodes = |list: &[i32]| list.iter().map(|&node| NodeId(node)).collect::<Vec<_>>();
+        let mut image = image(3);
+        image.apply_all(&[
+            TopicCreated {
+                id: topic_id(1),
+                name: "t".into(),
+            }
+            .into(),
+            PartitionCreated {
+                topic: topic_id(1),
+                partition: 0,
+                replicas: nodes(replicas),
+                isr: nodes(isr),
+                leader: nodes(isr).first().copied(),
+            }
+            .into(),
+        ]);
+        image
+    }
+
     #[test]
     fn the_table_of_stops() {
         // replicas, isr, min.insync.replicas, blocked
@@ -97,29 +119,13 @@ mod tests {
             (&[1, 2], &[1], "1", false),
         ];
         for (replicas, isr, min_insync, blocked) in rows {
-            let nodes = |list: &[i32]| list.iter().map(|&node| NodeId(node)).collect::<Vec<_>>();
-            let mut image = image(3);
-            image.apply_all(&[
-                TopicCreated {
-                    id: topic_id(1),
-                    name: "t".into(),
-                }
-                .into(),
-                PartitionCreated {
-                    topic: topic_id(1),
-                    partition: 0,
-                    replicas: nodes(replicas),
-                    isr: nodes(isr),
-                    leader: nodes(isr).first().copied(),
-                }
-                .into(),
-                TopicConfig {
-                    topic: topic_id(1),
-                    name: "min.insync.replicas".into(),
-                    value: Some((*min_insync).into()),
-                }
-                .into(),
-            ]);
+            let mut image = with_topic(replicas, isr);
+            image.apply_all(&[TopicConfig {
+                topic: topic_id(1),
+                name: "min.insync.replicas".into(),
+                value: Some((*min_insync).into()),
+            }
+            .into()]);
             let found = stopping(&image, NodeId(0), 1);
             assert_eq!(
                 !found.blocking.is_empty(),
@@ -131,23 +137,7 @@ mod tests {
 
     #[test]
     fn a_cluster_wide_number_counts_where_the_topic_has_none() {
-        let mut image = image(3);
-        let nodes: Vec<NodeId> = (0..3).map(NodeId).collect();
-        image.apply_all(&[
-            TopicCreated {
-                id: topic_id(1),
-                name: "t".into(),
-            }
-            .into(),
-            PartitionCreated {
-                topic: topic_id(1),
-                partition: 0,
-                replicas: nodes.clone(),
-                isr: nodes[..2].to_vec(),
-                leader: Some(nodes[0]),
-            }
-            .into(),
-        ]);
+        let mut image = with_topic(&[0, 1, 2], &[0, 1]);
         assert!(stopping(&image, NodeId(0), 1).blocking.is_empty());
         image.apply_all(&[BrokerConfig {
             node: None,

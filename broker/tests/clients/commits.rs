@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::broker::Broker;
 use crate::kcat::create_topic;
+use crate::load::{describe_offsets, offsets_in};
 use crate::program::{Running, java, prepared, run};
 
 /// One language's producer and consumer.
@@ -123,26 +124,8 @@ fn commits_hold(example: &Example) {
 fn wait_for_commit(broker: &Broker, group: &str, offset: u64) {
     let end = std::time::Instant::now() + crate::program::DEADLINE;
     loop {
-        let described = run(
-            java(
-                "tools-new",
-                "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            )
-            .args([
-                "--bootstrap-server",
-                &broker.bootstrap(),
-                "--describe",
-                "--offsets",
-                "--group",
-                group,
-            ]),
-            "",
-        );
-        let committed = described
-            .stdout
-            .lines()
-            .filter(|line| line.starts_with(group))
-            .find_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+        let described = describe_offsets(&broker.bootstrap(), group);
+        let committed = offsets_in(&described.stdout, group).into_values().next();
         if committed.is_some_and(|committed| committed >= offset) {
             return;
         }

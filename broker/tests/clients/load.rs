@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 use crate::kcat::kcat;
-use crate::program::{DEADLINE, Running, java, prepared, run};
+use crate::program::{DEADLINE, Output, Running, java, prepared, run};
 
 /// Errors that a client may show while brokers come and go: its own words for a lost connection, and what Kafka calls retriable.
 const RETRIABLE: [&str; 10] = [
@@ -574,7 +574,12 @@ impl Stored {
 
 /// Partition -> committed offset, by Kafka's own tool.
 fn committed(bootstrap: &str, group: &str) -> BTreeMap<i32, u64> {
-    let described = run(
+    offsets_in(&describe_offsets(bootstrap, group).success(), group)
+}
+
+/// What Kafka's own tool says of a group's offsets.
+pub(crate) fn describe_offsets(bootstrap: &str, group: &str) -> Output {
+    run(
         java(
             "tools-new",
             "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
@@ -589,7 +594,10 @@ fn committed(bootstrap: &str, group: &str) -> BTreeMap<i32, u64> {
         ]),
         "",
     )
-    .success();
+}
+
+/// Partition -> committed offset, from what that tool said.
+pub(crate) fn offsets_in(described: &str, group: &str) -> BTreeMap<i32, u64> {
     let lines = described.lines().filter(|line| line.starts_with(group));
     let committed = lines.filter_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -205,12 +205,8 @@ async fn produce(world: Rc<World>, number: usize) {
             .collect();
         count += many;
         let sequence = &mut sequences[partition as usize];
-        let base = loop {
-            let batch = batch_of(&values, Some((identity, *sequence)));
-            if let Some(base) = client.try_produce(TOPIC, partition, batch).await {
-                break base;
-            }
-        };
+        let batch = batch_of(&values, Some((identity, *sequence)));
+        let base = client.produce(TOPIC, partition, batch).await;
         *sequence += many as i32;
         let mut acknowledged = world.acknowledged.borrow_mut();
         let of_partition = acknowledged.entry((number, partition)).or_default();

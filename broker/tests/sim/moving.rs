@@ -89,7 +89,7 @@ async fn write(client: &mut Routed, from: usize, many: usize) -> Vec<String> {
         .collect();
     for value in &values {
         let batch = batch_of(std::slice::from_ref(value), None);
-        while client.try_produce(TOPIC, 0, batch.clone()).await.is_none() {}
+        client.produce(TOPIC, 0, batch).await;
     }
     values
 }
@@ -280,7 +280,7 @@ fn a_throttled_move_takes_its_time_and_nobody_else_waits() {
         let padding = "x".repeat(PADDED);
         for number in 0..PADDED_RECORDS {
             let batch = batch_of(&[format!("{number}-{padding}")], None);
-            while client.try_produce(TOPIC, 0, batch.clone()).await.is_none() {}
+            client.produce(TOPIC, 0, batch).await;
         }
         let (_, target) = holders_and_target(&machines);
         // What leaders send counts together, what followers take counts for each.

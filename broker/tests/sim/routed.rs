@@ -290,6 +290,15 @@ impl Routed {
         }
     }
 
+    /// Produces with `acks=all`, again and again until it is acknowledged; the first offset.
+    pub(crate) async fn produce(&mut self, topic: &str, partition: i32, batch: Bytes) -> i64 {
+        loop {
+            if let Some(base) = self.try_produce(topic, partition, batch.clone()).await {
+                return base;
+            }
+        }
+    }
+
     /// Everything of a partition from `from` to the high watermark; none if its leader did not say.
     pub(crate) async fn try_read(
         &mut self,

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use broker::quorum::FORGOTTEN_AFTER;
 use broker::rt;
-use protocol::messages::add_raft_voter::AddRaftVoterRequest;
 use protocol::messages::alter_partition_reassignments::{
     AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsRequestTopic,
     AlterPartitionReassignmentsRequestTopicPartition,
@@ -31,7 +30,7 @@ use crate::client::{Client, batch_of};
 use crate::machine::Machine;
 use crate::routed::Routed;
 use crate::seeds::with_seeds;
-use crate::voters::{directory, voters};
+use crate::voters::{add_request, directory, voters};
 
 const TOPIC: &str = "orders";
 const PARTITIONS: i32 = 4;
@@ -262,12 +261,8 @@ async fn produce(world: Rc<World>, number: usize) {
         let partition = (rt::random_u64() % PARTITIONS as u64) as i32;
         let sequence = &mut sequences[partition as usize];
         let values = [format!("producer-{number}-{count}-{}", "x".repeat(100))];
-        let base = loop {
-            let batch = batch_of(&values, Some((identity, *sequence)));
-            if let Some(base) = client.try_produce(TOPIC, partition, batch).await {
-                break base;
-            }
-        };
+        let batch = batch_of(&values, Some((identity, *sequence)));
+        let base = client.produce(TOPIC, partition, batch).await;
         *sequence += 1;
         let mut acknowledged = world.acknowledged.borrow_mut();
         let of_partition = acknowledged.entry((number, partition)).or_default();
@@ -349,13 +344,7 @@ async fn revote(world: Rc<World>) {
             let absent = (1..=i32::from(VOTERS)).find(|node| !voting.contains(node));
             let known = absent.and_then(|node| Some((node, directory(&quorum, node)?)));
             if let Some((node, directory)) = known {
-                let request = AddRaftVoterRequest {
-                    cluster_id: Some(Str::from("simulated")),
-                    timeout_ms: 5_000,
-                    voter_id: node,
-                    voter_directory_id: directory,
-                    ..Default::default()
-                };
+                let request = add_request(node, directory);
                 // It may be a voter again by itself.
                 let _ = world.ask(1, &request).await;
             }

@@ -95,14 +95,18 @@ pub(crate) fn directory(quorum: &DescribeQuorumResponseTopicPartition, node: i32
         .map(|(_, it)| it)
 }
 
-async fn add(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
-    let request = AddRaftVoterRequest {
+pub(crate) fn add_request(node: i32, directory: [u8; 16]) -> AddRaftVoterRequest {
+    AddRaftVoterRequest {
         cluster_id: Some(Str::from("simulated")),
         timeout_ms: 5_000,
         voter_id: node,
         voter_directory_id: directory,
         ..Default::default()
-    };
+    }
+}
+
+async fn add(through: &Machine, node: i32, directory: [u8; 16]) -> (ErrorCode, String) {
+    let request = add_request(node, directory);
     let answer = through.client().await.call(1, &request).await.expect("an answer");
     let words = answer.error_message.as_deref().unwrap_or_default().to_string();
     (ErrorCode::from_code(answer.error_code), words)

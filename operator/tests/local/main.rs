@@ -227,6 +227,10 @@ fn three_brokers_form_one_cluster_and_are_found_again() {
     assert_eq!(told(&addresses[0]).id, first.id);
 }
 
+/// Topics and their replicas, of a cluster that grows: with one broker, and with three.
+const BEGUN: &[(&str, i32)] = &[("orders", 1)];
+const GROWN: &[(&str, i32)] = &[("orders", 1), ("payments", 3)];
+
 /// A cluster that grows: its first topic has one partition, and so its leader is the first broker.
 fn write_growing(folder: &Path, replicas: i32, listener: (&str, u16), topics: &[(&str, i32)]) {
     let (listener, port) = listener;
@@ -273,14 +277,14 @@ fn one_broker_becomes_three_while_it_runs_and_not_one_again() {
     // No other test begins there: while the first broker is restarted somebody else would get its port.
     const PLAIN: (&str, u16) = ("plain", 9600);
     let folder = tempfile::tempdir().unwrap();
-    write_growing(folder.path(), 1, PLAIN, &[("orders", 1)]);
+    write_growing(folder.path(), 1, PLAIN, BEGUN);
     let mut local = Local::start(&broker, folder.path());
     let first = local.addresses();
     records::append(&first[0], "orders", &["one", "two"]);
     let before = describe(&first[0], &["orders"]).remove("orders").unwrap();
 
     // The new ones join, and the first is restarted once they vote, for its own new defaults.
-    write_growing(folder.path(), 3, PLAIN, &[("orders", 1), ("payments", 3)]);
+    write_growing(folder.path(), 3, PLAIN, GROWN);
     let reasons = local.says("grows: restarting broker 0:");
     assert!(reasons.contains("default.replication.factor 1 -> 3"), "{reasons}");
     let grown = local.addresses();
@@ -288,18 +292,13 @@ fn one_broker_becomes_three_while_it_runs_and_not_one_again() {
     is_grown(&grown, &before);
 
     // Fewer are refused, in the words of the rule, and nothing changes.
-    write_growing(folder.path(), 1, PLAIN, &[("orders", 1), ("payments", 3)]);
+    write_growing(folder.path(), 1, PLAIN, GROWN);
     assert_eq!(local.says("spec.replicas:"), NO_FEWER_BROKERS);
     is_grown(&grown, &before);
 
     // Another listener takes a restart of each: one at a time, and all but one serve.
     let seen = local.seen.len();
-    write_growing(
-        folder.path(),
-        3,
-        ("clients", 9600),
-        &[("orders", 1), ("payments", 3)],
-    );
+    write_growing(folder.path(), 3, ("clients", 9600), GROWN);
     let moved = local.addresses();
     is_grown(&moved, &before);
     let said = &local.seen[seen..];
@@ -316,26 +315,22 @@ fn one_broker_becomes_three_between_two_runs_and_not_one_again() {
         eprintln!("millrace-broker is not built; `make test` builds it and runs this test");
         return;
     };
+    const PLAIN: (&str, u16) = ("plain", 9900);
     let folder = tempfile::tempdir().unwrap();
-    write_growing(folder.path(), 1, ("plain", 9900), &[("orders", 1)]);
+    write_growing(folder.path(), 1, PLAIN, BEGUN);
     let mut local = Local::start(&broker, folder.path());
     let first = local.addresses();
     records::append(&first[0], "orders", &["one", "two"]);
     let before = describe(&first[0], &["orders"]).remove("orders").unwrap();
     local.stop_in_order();
 
-    write_growing(
-        folder.path(),
-        3,
-        ("plain", 9900),
-        &[("orders", 1), ("payments", 3)],
-    );
+    write_growing(folder.path(), 3, PLAIN, GROWN);
     let mut local = Local::start(&broker, folder.path());
     is_grown(&local.addresses(), &before);
     local.stop_in_order();
 
     // Not begun anew with fewer: refused, in the words of the rule.
-    write_growing(folder.path(), 1, ("plain", 9900), &[("orders", 1)]);
+    write_growing(folder.path(), 1, PLAIN, BEGUN);
     let refused = command(&broker, folder.path()).output().unwrap();
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success());
@@ -344,12 +339,7 @@ fn one_broker_becomes_three_between_two_runs_and_not_one_again() {
         "{words}"
     );
 
-    write_growing(
-        folder.path(),
-        3,
-        ("plain", 9900),
-        &[("orders", 1), ("payments", 3)],
-    );
+    write_growing(folder.path(), 3, PLAIN, GROWN);
     let mut local = Local::start(&broker, folder.path());
     is_grown(&local.addresses(), &before);
 }
