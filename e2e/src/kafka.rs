@@ -30,6 +30,11 @@ pub(crate) struct Record {
 /// default is to wait for 30 s.
 const CONNECT_WITHIN: [&str; 2] = ["-X", "socket.connection.setup.timeout.ms=3000"];
 
+/// kcat ends at the first moment in which it has no connection at all, and the bootstrap address is one connection: for a
+/// second or two kube-proxy still leads it to a pod that is gone. With this it tries again within its own limit, as every
+/// application does. What is not delivered by then is an error nevertheless.
+const GO_ON: &str = "-E";
+
 impl Kcat {
     /// kcat with arguments; not started yet.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -90,7 +95,7 @@ impl Kcat {
 
     /// `kcat -L`: brokers and topics, as JSON.
     pub(crate) fn metadata(&self, bootstrap: &str) -> Result<Value> {
-        serde_json::from_str(&self.run(&["-b", bootstrap, "-L", "-J", "-m", "10"])?)
+        serde_json::from_str(&self.run(&["-b", bootstrap, "-L", "-J", "-m", "10", GO_ON])?)
             .context("kcat -L -J is not JSON")
     }
 
@@ -122,7 +127,7 @@ impl Kcat {
     ) -> Result<()> {
         let timeout = format!("message.timeout.ms={}", limit * 1000);
         let arguments = [
-            "-b", bootstrap, "-P", "-t", topic, "-X", "acks=all", "-X", &timeout,
+            "-b", bootstrap, "-P", "-t", topic, "-X", "acks=all", "-X", &timeout, GO_ON,
         ];
         output_with_input(
             &mut self.command(&arguments),
