@@ -90,9 +90,7 @@ impl Log {
             return Ok(appended(original.0, original.1, true));
         }
         let base_offset = self.offsets.get().log_end;
-        if self.epochs.begin(leader_epoch, base_offset) {
-            self.epochs_dirty = true;
-        }
+        self.note_epoch(leader_epoch, base_offset);
         self.handles.disk().led(Led {
             topic_id: self.name.topic_id.0,
             partition: self.name.partition,
@@ -132,13 +130,19 @@ impl Log {
         for batch in batch::batches(batches) {
             let (_, batch) = batch.expect("walked above");
             let base = batch.base_offset();
-            if self.epochs.begin(batch.leader_epoch(), base) {
-                self.epochs_dirty = true;
-            }
+            self.note_epoch(batch.leader_epoch(), base);
             self.append_one(&batch, base, None, now_ms);
         }
         self.producers.bound(self.config.producers_limit);
         Ok(())
+    }
+
+    /// A batch of this epoch is about to be appended at `base`. The first one of an epoch makes it one to be put down.
+    fn note_epoch(&mut self, epoch: LeaderEpoch, base: Offset) {
+        self.epochs.begin(epoch, base);
+        if self.epochs.newest_begins_at(base) {
+            self.epochs_owed(base);
+        }
     }
 
     fn check_open(&self) -> Result<(), AppendError> {

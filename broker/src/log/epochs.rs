@@ -18,6 +18,24 @@ impl Epochs {
         &self.0
     }
 
+    /// Those of which there are records in a log that ends at `log_end`: what is kept on disk. An election writes nothing.
+    pub(super) fn with_records(&self, log_end: Offset) -> &[(LeaderEpoch, Offset)] {
+        &self.0[..self.0.partition_point(|(_, start)| *start < log_end)]
+    }
+
+    /// The first offset at which it and `other` differ.
+    pub(super) fn first_difference(&self, other: &Epochs) -> Option<Offset> {
+        let alike = self.0.iter().zip(&other.0).take_while(|(one, two)| one == two);
+        let at = alike.count();
+        let starts = [self.0.get(at), other.0.get(at)].into_iter().flatten();
+        starts.map(|(_, start)| *start).min()
+    }
+
+    /// Whether records of the newest epoch begin at `offset`.
+    pub(super) fn newest_begins_at(&self, offset: Offset) -> bool {
+        self.0.last().is_some_and(|(_, start)| *start == offset)
+    }
+
     /// The newest epoch.
     pub fn latest(&self) -> Option<LeaderEpoch> {
         self.0.last().map(|(epoch, _)| *epoch)

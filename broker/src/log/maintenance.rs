@@ -8,6 +8,7 @@ use std::rc::Rc;
 use protocol::Offset;
 
 use super::checkpoint::{Checkpoint, LEADER_EPOCHS, encode_epochs};
+use super::epochs::Epochs;
 use super::format::{self, SNAPSHOT};
 use super::gate::Inside;
 use super::handles::{FileKey, HandleCache};
@@ -34,8 +35,8 @@ pub struct CheckpointJob {
     snapshot: Option<(Offset, Vec<u8>)>,
     stale_snapshots: Vec<Offset>,
     epochs: Option<String>,
-    /// Closing: the active segment's index entries, and everything is synced.
-    closing: Option<(Offset, Keys, IndexFlush)>,
+    /// Closing: what the index files lack, by segment, and everything is synced. `None`: not closing.
+    closing: Option<Vec<(Offset, Keys, IndexFlush)>>,
 }
 
 /// What a checkpoint did. Goes back through [`Log::finish_checkpoint`].
@@ -43,15 +44,17 @@ pub struct Checkpointed {
     syncs: Vec<(Offset, FileKey, u64)>,
     end: Offset,
     snapshot: Option<Offset>,
-    index: Option<(Offset, usize, usize)>,
+    /// By segment, how many entries of each index. `None`: not closing.
+    closed: Option<Vec<(Offset, (usize, usize))>>,
 }
 
 impl Log {
     /// What goes into the directory's checkpoint files for this log.
     pub fn checkpoint_data(&self) -> Checkpoint {
         let offsets = self.offsets.get();
+        let owed = [self.epochs_owed, self.epochs_in_flight].into_iter().flatten();
         Checkpoint {
-            recovery_point: offsets.synced,
+            recovery_point: owed.fold(offsets.synced, Offset::min),
             high_watermark: offsets.high_watermark,
             log_start: offsets.log_start,
         }
@@ -61,21 +64,24 @@ impl Log {
     /// on meanwhile. `None` when nothing happened since the last one.
     pub fn checkpoint(&mut self) -> Option<CheckpointJob> {
         let offsets = self.offsets.get();
-        let changed =
-            self.checkpointed < offsets.log_end || self.epochs_dirty || offsets.synced < offsets.written;
+        let changed = self.checkpointed < offsets.log_end
+            || self.epochs_owed.is_some()
+            || offsets.synced < offsets.written;
         let may = self.failed.is_none() && !self.truncating && !self.checkpointing;
         (changed && may).then(|| self.checkpoint_job())
     }
 
     /// The last checkpoint before a clean shutdown: also completes and syncs the indexes. Everything has to be synced
-    /// (no round owed) when it is made. Only when every log's has succeeded may the clean-shutdown mark be written.
+    /// (no round owed) when it is made. Only when every log's has succeeded may the clean-shutdown mark be written. What
+    /// did not change since a clean start costs nothing: ten thousand partitions are closed in the time of those in use.
     pub fn close(&mut self) -> Result<CheckpointJob, Busy> {
         if self.busy || self.checkpointing || self.is_dirty() || self.failed.is_some() {
             return Err(Busy);
         }
-        let active = self.active();
-        active.index_newest();
-        let closing = Some((active.base, active.keys, IndexFlush::of(active, true)));
+        self.active().index_newest();
+        let owing = self.segments.iter().filter(|segment| segment.owes_indexes());
+        let flushes = owing.map(|segment| (segment.base, segment.keys, IndexFlush::of(segment, true)));
+        let closing = Some(flushes.collect());
         (self.busy, self.closing) = (true, true);
         Ok(CheckpointJob {
             closing,
@@ -99,8 +105,10 @@ impl Log {
         } else {
             vec![]
         };
-        let epochs = self.epochs_dirty.then(|| encode_epochs(self.epochs.entries()));
-        self.epochs_dirty = false;
+        self.epochs_in_flight = self.epochs_owed.take();
+        let epochs = self
+            .epochs_in_flight
+            .map(|_| encode_epochs(self.epochs.with_records(offsets.log_end)));
         CheckpointJob {
             files: self.files(),
             syncs: self
@@ -121,6 +129,7 @@ impl Log {
     /// round does.
     pub fn finish_checkpoint(&mut self, done: io::Result<Checkpointed>) -> io::Result<Checkpoint> {
         self.checkpointing = false;
+        let in_flight = self.epochs_in_flight.take();
         let done = match done {
             Ok(done) => done,
             Err(error) => {
@@ -131,7 +140,7 @@ impl Log {
                 if error.kind() != io::ErrorKind::StorageFull {
                     self.fail(&error);
                 }
-                self.epochs_dirty = true;
+                in_flight.into_iter().for_each(|from| self.epochs_owed(from));
                 return Err(error);
             }
         };
@@ -149,11 +158,14 @@ impl Log {
                 self.loose_snapshots.push(offset);
             }
         }
-        if let Some((base, offsets, times)) = done.index {
+        if let Some(closed) = done.closed {
             (self.busy, self.closing) = (false, false);
-            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
-                segment.offsets.flushed(offsets);
-                segment.times.flushed(times);
+            for (base, (offsets, times)) in closed {
+                if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
+                    segment.offsets.flushed(offsets);
+                    segment.times.flushed(times);
+                    segment.indexes_synced = true;
+                }
             }
         }
         Ok(self.checkpoint_data())
@@ -194,7 +206,8 @@ impl Log {
         // The cut ends on a batch boundary at or below `to`, in the segment that holds it.
         let floor = self.segments.iter().rev().map(|segment| segment.base);
         let floor = floor.filter(|base| !anew && *base <= to).max();
-        let before = checkpoint(floor.unwrap_or(Offset::ZERO).min(offsets.synced));
+        let told = self.checkpoint_data().recovery_point;
+        let before = checkpoint(floor.unwrap_or(Offset::ZERO).min(told));
         Ok(TruncateJob {
             _inside: self.gate.enter(),
             disk: self.handles.disk().clone(),
@@ -202,6 +215,11 @@ impl Log {
             name: self.name.clone(),
             config: self.config.clone(),
             bases: self.segments.iter().map(|segment| segment.base).collect(),
+            epochs: if anew {
+                Epochs::default()
+            } else {
+                self.epochs.clone()
+            },
             to,
             anew,
             before,
@@ -240,14 +258,17 @@ impl Log {
         self.segments = recovered.segments.into();
         for segment in &mut self.segments {
             segment.keys = Keys::assign(&self.handles);
+            // They were looked at while the broker runs, as its rounds have written them.
+            segment.indexes_synced = false;
         }
         self.offsets = recovered.offsets;
         self.producers = recovered.producers;
         self.epochs = recovered.epochs;
-        self.epochs_dirty = recovered.epochs_dirty;
         self.checkpointed = recovered.checkpointed;
         self.loose_snapshots = recovered.loose_snapshots;
         let end = self.offsets.get().log_end;
+        // The file may tell of what was cut away.
+        self.epochs_owed(end);
         self.damage.retain(|damage| damage.from < end);
         Ok(())
     }
@@ -265,24 +286,35 @@ impl CheckpointJob {
                 .await
                 .map_err(|error| io::Error::other(format!("sync {}: {error}", path.display())))?;
         }
-        let mut index = None;
-        if let Some((base, keys, flush)) = &self.closing {
+        let is_closing = self.closing.is_some();
+        let flushes = self.closing.unwrap_or_default();
+        for (base, keys, flush) in &flushes {
             flush.write(&files.handles, &files.dir, *base, *keys).await?;
             sync_indexes(&files.handles, files, *base, *keys).await?;
-            let (offsets, times) = flush.counts();
-            index = Some((*base, offsets, times));
         }
-        let disk = files.handles.disk().clone();
-        let dir = files.dir.to_path_buf();
-        let (snapshot, stale, epochs) = (self.snapshot, self.stale_snapshots, self.epochs);
-        let durable = self.closing.is_some();
-        let snapshot =
-            crate::rt::blocking(move || put_down(&disk, &dir, snapshot, &stale, epochs, durable)).await?;
+        let named = is_closing && (!flushes.is_empty() || self.snapshot.is_some());
+        let closed = flushes.iter().map(|(base, _, flush)| (*base, flush.counts()));
+        let closed = is_closing.then(|| closed.collect());
+        let mut snapshot = None;
+        if named || self.snapshot.is_some() || self.epochs.is_some() || !self.stale_snapshots.is_empty() {
+            let (disk, dir) = (files.handles.disk().clone(), files.dir.to_path_buf());
+            let job = move || {
+                put_down(
+                    &disk,
+                    &dir,
+                    self.snapshot,
+                    &self.stale_snapshots,
+                    self.epochs,
+                    named,
+                )
+            };
+            snapshot = crate::rt::blocking(job).await?;
+        }
         Ok(Checkpointed {
             syncs: self.syncs,
             end: self.end,
             snapshot,
-            index,
+            closed,
         })
     }
 }
@@ -345,6 +377,8 @@ pub struct TruncateJob {
     name: LogName,
     config: LogConfig,
     bases: Vec<Offset>,
+    /// Of the log before the cut.
+    epochs: Epochs,
     to: Offset,
     /// Nothing is kept; the log begins at `to`.
     anew: bool,
@@ -371,6 +405,7 @@ impl TruncateJob {
             name,
             config,
             bases,
+            epochs,
             to,
             anew,
             before: _,
@@ -382,7 +417,7 @@ impl TruncateJob {
             } else {
                 recovery::cut_files(&disk, &dir, &bases, to)?;
             }
-            Log::recover(&disk, &dir, &name, &config, from)
+            Log::recover_knowing(&disk, &dir, &name, &config, from, Some(epochs))
         };
         Truncated(crate::rt::blocking(cut).await)
     }

@@ -160,8 +160,11 @@ pub struct Log {
     tail: Rc<RefCell<Tail>>,
     producers: Producers,
     epochs: Epochs,
-    /// The epochs are not what their file says.
-    epochs_dirty: bool,
+    /// From which offset on the epochs are not what their file says, if they are not. Recovery has to read the log from
+    /// there: the recovery point is not told as higher.
+    epochs_owed: Option<Offset>,
+    /// The same of what the running checkpoint puts down.
+    epochs_in_flight: Option<Offset>,
     /// Ranges that recovery found rotten.
     damage: Vec<Damage>,
     hints: Rc<RefCell<Hints>>,
@@ -203,7 +206,8 @@ impl Log {
             tail: Rc::new(RefCell::new(tail)),
             producers: recovered.producers,
             epochs: recovered.epochs,
-            epochs_dirty: recovered.epochs_dirty,
+            epochs_owed: recovered.epochs_owed,
+            epochs_in_flight: None,
             damage: recovered.report.damage,
             hints: Rc::default(),
             busy: false,
@@ -258,9 +262,14 @@ impl Log {
     pub fn set_log_start(&mut self, to: Offset) -> bool {
         let moved = self.offsets.set_log_start(to);
         if moved && self.epochs.cut_start(self.offsets.get().log_start) {
-            self.epochs_dirty = true;
+            // A start cuts them again: nothing has to be read for that.
+            self.epochs_owed(self.offsets.get().log_end);
         }
         moved
+    }
+
+    fn epochs_owed(&mut self, from: Offset) {
+        self.epochs_owed = Some(self.epochs_owed.map_or(from, |before| before.min(from)));
     }
 
     /// Properties changed: from the next append, round or retention on.
@@ -310,26 +319,18 @@ impl Log {
 
     /// This replica leads in `epoch` from the log end on.
     pub fn begin_epoch(&mut self, epoch: LeaderEpoch) {
-        if self.epochs.begin(epoch, self.offsets.get().log_end) {
-            self.epochs_dirty = true;
-        }
+        self.epochs.begin(epoch, self.offsets.get().log_end);
     }
 
     /// This replica follows from now on: an epoch in which it led and appended nothing never was.
     pub fn end_epoch(&mut self) {
-        if self.epochs.cut_end(self.offsets.get().log_end) {
-            self.epochs_dirty = true;
-        }
+        self.epochs.cut_end(self.offsets.get().log_end);
     }
 
     /// The epoch of the last record, if there is a record.
     pub fn last_record_epoch(&self) -> Option<LeaderEpoch> {
-        let end = self.offsets.get().log_end;
-        let entries = self.epochs.entries().iter().rev();
-        entries
-            .filter(|(_, start)| *start < end)
-            .map(|(epoch, _)| *epoch)
-            .next()
+        let entries = self.epochs.with_records(self.offsets.get().log_end);
+        entries.last().map(|(epoch, _)| *epoch)
     }
 
     /// The idempotent producers it remembers.

@@ -118,7 +118,8 @@ pub struct Recovered {
     pub(super) segments: Vec<Segment>,
     pub(super) producers: Producers,
     pub(super) epochs: Epochs,
-    pub(super) epochs_dirty: bool,
+    /// See [`Log::epochs_owed`].
+    pub(super) epochs_owed: Option<Offset>,
     pub(super) checkpointed: Offset,
     pub(super) loose_snapshots: Vec<Offset>,
     /// What was done.
@@ -184,6 +185,18 @@ impl Log {
         config: &LogConfig,
         from: RecoverFrom,
     ) -> Result<Recovered, LogError> {
+        Log::recover_knowing(disk, dir, name, config, from, None)
+    }
+
+    /// The same of a log of which the `epochs` are known: those in the file may be older.
+    pub(super) fn recover_knowing(
+        disk: &Disk,
+        dir: &Path,
+        name: &LogName,
+        config: &LogConfig,
+        from: RecoverFrom,
+        epochs: Option<Epochs>,
+    ) -> Result<Recovered, LogError> {
         let mut report = RecoveryReport::default();
         let names = prepare(disk, dir, name, from.clean, &mut report)?;
         let mut bases: Vec<Offset> = names_ending(&names, LOG).collect();
@@ -203,8 +216,13 @@ impl Log {
         } else {
             checkpoint.recovery_point
         };
-        let (mut epochs, epochs_known) = load_epochs(disk, dir, &mut report);
+        let loaded = epochs.map(|known| (known, true));
+        let (mut epochs, epochs_known) = loaded.unwrap_or_else(|| load_epochs(disk, dir, &mut report));
         let before = epochs.clone();
+        if !from.clean {
+            // The file is right below the recovery point. What is above it is read again, and may be of other epochs now.
+            epochs.cut_end(recovery_point);
+        }
         let mut segments: Vec<Segment> = Vec::with_capacity(bases.len());
         let mut log_end = bases[0];
         let mut sealed = false;
@@ -261,6 +279,7 @@ impl Log {
             log_end,
         };
         let replayed = state.producers(&mut epochs, !epochs_known, config, from.now_ms, &mut report)?;
+        let epochs_owed = epochs.first_difference(&before);
         epochs.cut_start(log_start);
         report.say(dir);
         Ok(Recovered {
@@ -270,7 +289,7 @@ impl Log {
             offsets: Offsets::opened(log_start, checkpoint.high_watermark, log_end),
             segments,
             producers: replayed.producers,
-            epochs_dirty: !epochs_known && !epochs.entries().is_empty() || epochs != before,
+            epochs_owed,
             epochs,
             checkpointed: replayed.covered,
             loose_snapshots: replayed.loose,

@@ -112,7 +112,7 @@ impl Log {
         let last = self.segments.len() - 1;
         // Segments after the last chunk wait: rounds go strictly in order.
         let reached = chunks.last().map(|chunk| chunk.segment);
-        for (at, segment) in self.segments.iter().enumerate().skip(first) {
+        for (at, segment) in self.segments.iter_mut().enumerate().skip(first) {
             if reached.is_some_and(|reached| segment.base > reached) {
                 break;
             }
@@ -123,6 +123,7 @@ impl Log {
             let bytes: u64 = mine.iter().map(|chunk| chunk.bytes.len() as u64).sum();
             let complete = at < last && segment.written + bytes == segment.size;
             let pending = segment.offsets.pending() >= FLUSH_AFTER || segment.times.pending() >= FLUSH_AFTER;
+            segment.indexes_synced &= !(complete || pending);
             parts.push(Part {
                 segment: segment.base,
                 keys: segment.keys,

@@ -107,6 +107,7 @@ impl Salvage<'_> {
         }
         (segment.written, segment.synced, segment.created) = (segment.size, segment.size, true);
         segment.finished = self.next.is_some();
+        segment.indexes_synced = self.clean && !rebuild;
         Ok(Salvaged { segment, end, sealed })
     }
 
@@ -117,6 +118,9 @@ impl Salvage<'_> {
     /// Both indexes as far as they can be trusted: all of them normally, below the recovery point after a crash. `None`
     /// when they must be rebuilt.
     fn load_indexes(&self, len: u64, suspect: bool) -> io::Result<Option<Indexes>> {
+        if len == 0 {
+            return Ok(Some((Index::new(self.base), Index::new(self.base))));
+        }
         if !suspect {
             let Some(offsets) = self.last_of_index::<OffsetEntry>()? else {
                 return Ok(None);
@@ -369,10 +373,14 @@ impl Salvage<'_> {
 
     /// Puts what the scan found into the index files, behind the entries that were trusted.
     fn put_index(&self, segment: &mut Segment) -> io::Result<()> {
-        fn put<E: Entry>(salvage: &Salvage<'_>, index: &mut Index<E>) -> io::Result<()> {
+        fn put<E: Entry>(salvage: &Salvage<'_>, index: &mut Index<E>, is_empty: bool) -> io::Result<()> {
             let (position, bytes) = index.unflushed();
             let path = salvage.path(E::ENDING);
-            if bytes.is_empty() && salvage.disk.len(&path).is_ok_and(|len| len == position) {
+            let as_it_should_be = match salvage.disk.len(&path) {
+                Ok(len) => len == position,
+                Err(error) => is_empty && error.kind() == io::ErrorKind::NotFound,
+            };
+            if bytes.is_empty() && as_it_should_be {
                 return Ok(());
             }
             let file = salvage.disk.open_blocking(
@@ -387,7 +395,8 @@ impl Salvage<'_> {
             index.flushed(index.pending());
             Ok(())
         }
-        put(self, &mut segment.offsets)?;
-        put(self, &mut segment.times)
+        let is_empty = segment.size == 0;
+        put(self, &mut segment.offsets, is_empty)?;
+        put(self, &mut segment.times, is_empty)
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Segment {
     pub(super) snapshot: Option<Vec<u8>>,
     /// It is no longer active and its indexes are complete and in their files.
     pub(super) finished: bool,
+    /// What its index files hold is on disk, as a clean stop leaves it.
+    pub(super) indexes_synced: bool,
 }
 
 /// See [`Segment::keys`].
@@ -91,6 +93,7 @@ impl Segment {
             seen_ms: now_ms,
             snapshot: None,
             finished: false,
+            indexes_synced: false,
         }
     }
 
@@ -129,6 +132,12 @@ impl Segment {
         if let Some(newest) = self.newest {
             self.times.append(newest);
         }
+    }
+
+    /// Whether its index files lack something that a clean start takes for granted. Without records nothing is asked of them.
+    pub(super) fn owes_indexes(&self) -> bool {
+        let pending = self.offsets.pending() + self.times.pending();
+        self.size > 0 && (pending > 0 || !self.indexes_synced)
     }
 
     /// Whether `batch` has to begin a new segment: by size, by age (`segment.ms` since the first batch's timestamp, or

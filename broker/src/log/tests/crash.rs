@@ -343,6 +343,92 @@ fn a_clean_start_reads_next_to_nothing_and_a_crash_only_from_the_recovery_point(
     });
 }
 
+/// Where an epoch began decides where followers cut (KIP-101), also when no checkpoint has put it down and its first record
+/// lies in a segment that is not read again: after a cut, and after a crash beside a checkpoint.
+#[test]
+fn epochs_that_no_checkpoint_has_are_found_where_they_began() {
+    on_engines(|| async {
+        let led = |from: i32, to: i32| async move {
+            let rig = Rig::new(small()).opened();
+            for epoch in from..=to {
+                for _ in 0..30 {
+                    rig.with(|log| log.append(batch(3, 100), LeaderEpoch(epoch), NOW))
+                        .unwrap();
+                    rig.sync().await;
+                }
+            }
+            rig
+        };
+        let wanted: Vec<_> = [(1, 0), (2, 90), (3, 180)]
+            .map(|(epoch, start)| (LeaderEpoch(epoch), Offset(start)))
+            .into();
+        let rig = led(1, 3).await;
+        let job = rig.with(|log| log.truncate_to(Offset(264), NOW)).unwrap();
+        let done = job.run().await;
+        rig.with(|log| log.finish_truncation(done)).unwrap();
+        assert_eq!(rig.with(|log| log.epochs().entries().to_vec()), wanted);
+
+        let rig = led(1, 1).await;
+        let job = rig.with(Log::checkpoint).unwrap();
+        for epoch in 2..=3 {
+            for _ in 0..30 {
+                rig.with(|log| log.append(batch(3, 100), LeaderEpoch(epoch), NOW))
+                    .unwrap();
+                rig.sync().await;
+            }
+        }
+        let done = job.run().await;
+        let told = rig.with(|log| log.finish_checkpoint(done)).unwrap();
+        assert_eq!(
+            told.recovery_point,
+            Offset(90),
+            "what comes after it has epochs that are owed"
+        );
+        rig.recover(false, Some(told)).unwrap();
+        assert_eq!(rig.with(|log| log.epochs().entries().to_vec()), wanted);
+        let job = rig.with(Log::checkpoint).unwrap();
+        let done = job.run().await;
+        let told = rig.with(|log| log.finish_checkpoint(done)).unwrap();
+        assert_eq!(told.recovery_point, Offset(270), "nothing is owed any more");
+    });
+}
+
+/// What nobody touched is closed without a file operation: of ten thousand partitions most are idle.
+#[test]
+fn closing_what_did_not_change_writes_nothing() {
+    on_engines(|| async {
+        let rig = Rig::new(small()).opened();
+        let names = |rig: &Rig| Disk::real().read_dir(rig.dir()).unwrap();
+        let made = names(&rig);
+        // An election, and no record.
+        rig.with(|log| log.begin_epoch(LeaderEpoch(7)));
+        let checkpoint = rig.close().await;
+        assert_eq!(names(&rig), made, "an empty log needs neither indexes nor epochs");
+        rig.recover(true, Some(checkpoint)).unwrap();
+        assert_eq!(names(&rig), made);
+
+        rig.append(batch(3, 100)).unwrap();
+        let checkpoint = rig.close().await;
+        let times = |rig: &Rig| -> Vec<_> {
+            let changed = |name: &String| {
+                std::fs::metadata(rig.dir().join(name))
+                    .unwrap()
+                    .modified()
+                    .unwrap()
+            };
+            names(rig)
+                .iter()
+                .map(|name| (name.clone(), changed(name)))
+                .collect()
+        };
+        let before = times(&rig);
+        rig.recover(true, Some(checkpoint)).unwrap();
+        rig.with(|log| log.begin_epoch(LeaderEpoch(8)));
+        rig.close().await;
+        assert_eq!(times(&rig), before);
+    });
+}
+
 #[test]
 fn a_directory_of_another_topic_is_refused_in_words() {
     on_engines(|| async {

@@ -7,6 +7,30 @@ struct Model {
     /// Stored batches in offset order, from the first that a segment still holds.
     batches: Vec<Bytes>,
     start: i64,
+    /// The leader epoch of the next batch.
+    epoch: i32,
+}
+
+impl Model {
+    /// Which epoch began where, as the batches tell.
+    fn epochs(&self) -> Vec<(LeaderEpoch, Offset)> {
+        let mut epochs: Vec<(LeaderEpoch, Offset)> = Vec::new();
+        for batch in &self.batches {
+            let (base, last, epoch) = stored_as(batch);
+            if last >= self.start && epochs.last().is_none_or(|(before, _)| before.0 < epoch) {
+                epochs.push((LeaderEpoch(epoch), Offset(base.max(self.start))));
+            }
+        }
+        epochs
+    }
+
+    /// Elections: some epochs pass in which nothing is appended. After a cut the next leader's history may hold older ones
+    /// than those that are gone.
+    fn elect(&mut self, rig: &Rig, random: &mut Random) {
+        rig.with(|log| log.end_epoch());
+        let last = self.batches.last().map_or(0, |batch| stored_as(batch).2);
+        self.epoch = last + random.below(3) as i32;
+    }
 }
 
 fn config(random: &mut Random) -> LogConfig {
@@ -34,9 +58,10 @@ async fn run(seed: u64) {
     let mut model = Model {
         batches: Vec::new(),
         start: 0,
+        epoch: 0,
     };
     for _ in 0..120 {
-        match random.below(20) {
+        match random.below(23) {
             0..=9 => append(&rig, &mut model, &mut random),
             10..=13 => rig.sync().await,
             14..=16 => read_somewhere(&rig, &model, &mut random).await,
@@ -48,6 +73,14 @@ async fn run(seed: u64) {
                 }
             }
             18 => restart(&rig, &mut model, &mut random).await,
+            19 => checkpoint(&rig, &mut model, &mut random).await,
+            20..=21 => {
+                model.elect(&rig, &mut random);
+                let epoch = LeaderEpoch(model.epoch);
+                if random.below(2) == 0 {
+                    rig.with(|log| log.begin_epoch(epoch));
+                }
+            }
             _ => truncate(&rig, &mut model, &mut random).await,
         }
         let end = model.batches.last().map_or(0, |batch| stored_as(batch).1 + 1);
@@ -55,6 +88,8 @@ async fn run(seed: u64) {
             (rig.with(|log| log.offsets().log_start.0), rig.end()),
             (model.start, end.max(model.start))
         );
+        let epochs = rig.with(|log| log.epochs().with_records(Offset(end)).to_vec());
+        assert_eq!(epochs, model.epochs());
     }
     rig.sync().await;
     let expected: Vec<&Bytes> = model
@@ -76,9 +111,10 @@ fn append(rig: &Rig, model: &mut Model, random: &mut Random) {
         1 + random.below(4),
         random.below(900),
     );
-    let appended = rig.append(sent.clone()).unwrap();
+    let epoch = LeaderEpoch(model.epoch);
+    let appended = rig.with(|log| log.append(sent.clone(), epoch, NOW)).unwrap();
     let mut stored = sent.to_vec();
-    protocol::record::batch::stamp(&mut stored, appended.base_offset, EPOCH);
+    protocol::record::batch::stamp(&mut stored, appended.base_offset, epoch);
     model.batches.push(Bytes::from(stored));
 }
 
@@ -93,6 +129,20 @@ async fn read_somewhere(rig: &Rig, model: &Model, random: &mut Random) {
     let at = model.batches.partition_point(|batch| stored_as(batch).1 < from);
     assert_eq!(found, model.batches[at..at + found.len()]);
     assert_eq!(found.is_empty(), from == offsets.high_watermark.0, "from {from}");
+}
+
+/// A checkpoint, beside which the log goes on, perhaps in another epoch.
+async fn checkpoint(rig: &Rig, model: &mut Model, random: &mut Random) {
+    let Some(job) = rig.with(Log::checkpoint) else {
+        return;
+    };
+    if random.below(2) == 0 {
+        model.elect(rig, random);
+        append(rig, model, random);
+        rig.sync().await;
+    }
+    let done = job.run().await;
+    rig.with(|log| log.finish_checkpoint(done)).unwrap();
 }
 
 async fn restart(rig: &Rig, model: &mut Model, random: &mut Random) {
@@ -110,7 +160,10 @@ async fn restart(rig: &Rig, model: &mut Model, random: &mut Random) {
     model
         .batches
         .retain(|batch| stored_as(batch).1 < offsets.written.0);
-    let point = offsets.log_start.0 + random.below((offsets.synced - offsets.log_start) as usize + 1) as i64;
+    // The checkpoint files say what they were told last, or before.
+    let told = rig.with(|log| log.checkpoint_data()).recovery_point;
+    let span = (told.0 - offsets.log_start.0).max(0);
+    let point = offsets.log_start.0 + random.below(span as usize + 1) as i64;
     let checkpoint = Checkpoint {
         recovery_point: Offset(point),
         high_watermark: offsets.high_watermark,
@@ -132,6 +185,7 @@ async fn truncate(rig: &Rig, model: &mut Model, random: &mut Random) {
     let done = job.run().await;
     rig.with(|log| log.finish_truncation(done)).unwrap();
     model.batches.retain(|batch| stored_as(batch).1 < to);
+    model.elect(rig, random);
 }
 
 #[test]
