@@ -23,8 +23,12 @@ use crate::rt::file::Disk;
 
 impl Log {
     /// Takes out the segments that retention lets go and those wholly below the log start, and moves the log start behind
-    /// them. They cannot be read from here on; the job removes their files. `None` when all stay.
+    /// them. They cannot be read from here on; the job removes their files. `None` when all stay, and while the files are
+    /// a truncation's business or that of the last checkpoint.
     pub fn retention(&mut self, now_ms: i64) -> Option<RetentionJob> {
+        if self.truncating || self.closing {
+            return None;
+        }
         self.roll_if_expired(now_ms);
         let offsets = self.offsets.get();
         let ends = self
@@ -86,6 +90,7 @@ impl Log {
             keys: gone.iter().flat_map(|segment| segment.keys.all()).collect(),
             handles: self.handles.clone(),
             _inside: self.gate.enter(),
+            _renaming: self.renames.enter(),
         })
     }
 
@@ -136,6 +141,7 @@ pub struct RetentionJob {
     keys: Vec<FileKey>,
     handles: Rc<HandleCache>,
     _inside: Inside,
+    _renaming: Inside,
 }
 
 impl RetentionJob {
@@ -161,6 +167,7 @@ impl RetentionJob {
             keys,
             handles,
             _inside,
+            _renaming,
             ..
         } = self;
         let (checkpoints, dir, pool_disk) = (checkpoints.clone(), dir.to_path_buf(), disk.clone());
@@ -174,7 +181,7 @@ impl RetentionJob {
         // A read planned before may have opened one again since: an unlinked file that stays open keeps its space.
         keys.into_iter().for_each(|key| handles.forget(key));
         // The names in this directory are our own from here on: a topic of the same name gets another directory.
-        drop(_inside);
+        drop((_inside, _renaming));
         if !delay.is_zero() {
             crate::rt::sleep(delay).await;
         }

@@ -3,7 +3,8 @@
 //! (`format.rs`), when entries are made (`segment.rs`) and flushed (`round.rs`), and checking files at start (`recovery.rs`).
 //!
 //! Entries wait in memory until a good number of them is worth a write, and are then only in the file: memory does not
-//! grow with the log, and 10,000 idle partitions hold nothing. An index needs no sync: recovery rebuilds what is missing.
+//! grow with the log, and 10,000 idle partitions hold nothing. A round syncs no index: recovery rebuilds what is missing, but
+//! only above the recovery point, so a checkpoint syncs those of closed segments before the point passes them.
 
 use std::io;
 

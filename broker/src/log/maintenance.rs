@@ -1,6 +1,7 @@
 //! What a log does beside its rounds: checkpoints now and then, closing at shutdown, and truncation. Owns: what of a log
 //! is put down so that the next start is short. Leaves to others: the files of the log directory (`checkpoint.rs`).
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -10,11 +11,11 @@ use protocol::Offset;
 use super::checkpoint::{Checkpoint, LEADER_EPOCHS, encode_epochs};
 use super::epochs::Epochs;
 use super::format::{self, SNAPSHOT};
-use super::gate::Inside;
+use super::gate::{Gate, Inside};
 use super::handles::{FileKey, HandleCache};
 use super::reader::Files;
 use super::round::IndexFlush;
-use super::segment::Keys;
+use super::segment::{Keys, Segment};
 use super::tail::Tail;
 use super::{Log, LogConfig, LogError, LogName, RecoverFrom, Recovered, recovery};
 use crate::rt::file::{Disk, OpenOptions};
@@ -35,8 +36,10 @@ pub struct CheckpointJob {
     snapshot: Option<(Offset, Vec<u8>)>,
     stale_snapshots: Vec<Offset>,
     epochs: Option<String>,
-    /// Closing: what the index files lack, by segment, and everything is synced. `None`: not closing.
-    closing: Option<Vec<(Offset, Keys, IndexFlush)>>,
+    /// Segments whose index files are to be synced, and what these lack.
+    indexes: Vec<(Offset, Keys, IndexFlush)>,
+    /// The last one: everything is to be durable.
+    closing: bool,
 }
 
 /// What a checkpoint did. Goes back through [`Log::finish_checkpoint`].
@@ -44,15 +47,21 @@ pub struct Checkpointed {
     syncs: Vec<(Offset, FileKey, u64)>,
     end: Offset,
     snapshot: Option<Offset>,
-    /// By segment, how many entries of each index. `None`: not closing.
-    closed: Option<Vec<(Offset, (usize, usize))>>,
+    /// By segment, how many entries went into each index.
+    indexes: Vec<(Offset, (usize, usize))>,
+    closing: bool,
 }
 
 impl Log {
     /// What goes into the directory's checkpoint files for this log.
     pub fn checkpoint_data(&self) -> Checkpoint {
         let offsets = self.offsets.get();
-        let owed = [self.epochs_owed, self.epochs_in_flight].into_iter().flatten();
+        let epochs = [self.epochs_owed, self.epochs_in_flight];
+        let indexes = self.closed_segments().find(|segment| segment.owes_indexes());
+        let owed = epochs
+            .into_iter()
+            .flatten()
+            .chain(indexes.map(|segment| segment.base));
         Checkpoint {
             recovery_point: owed.fold(offsets.synced, Offset::min),
             high_watermark: offsets.high_watermark,
@@ -60,12 +69,20 @@ impl Log {
         }
     }
 
-    /// A checkpoint: producer snapshot, leader epochs, and under `async` the sync that moves the recovery point. Rounds go
-    /// on meanwhile. `None` when nothing happened since the last one.
+    /// All but the active one.
+    fn closed_segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().take(self.segments.len() - 1)
+    }
+
+    /// A checkpoint: producer snapshot, leader epochs, the indexes of closed segments, and under `async` the sync that moves
+    /// the recovery point. Rounds go on meanwhile. `None` when nothing happened since the last one.
     pub fn checkpoint(&mut self) -> Option<CheckpointJob> {
         let offsets = self.offsets.get();
         let changed = self.checkpointed < offsets.log_end
             || self.epochs_owed.is_some()
+            || self
+                .closed_segments()
+                .any(|segment| segment.finished && segment.owes_indexes())
             || offsets.synced < offsets.written;
         let may = self.failed.is_none() && !self.truncating && !self.checkpointing;
         (changed && may).then(|| self.checkpoint_job())
@@ -78,15 +95,16 @@ impl Log {
         if self.busy || self.checkpointing || self.is_dirty() || self.failed.is_some() {
             return Err(Busy);
         }
-        self.active().index_newest();
-        let owing = self.segments.iter().filter(|segment| segment.owes_indexes());
-        let flushes = owing.map(|segment| (segment.base, segment.keys, IndexFlush::of(segment, true)));
-        let closing = Some(flushes.collect());
         (self.busy, self.closing) = (true, true);
-        Ok(CheckpointJob {
-            closing,
-            ..self.checkpoint_job()
-        })
+        let mut job = self.checkpoint_job();
+        let active = self.active();
+        active.index_newest();
+        if active.owes_indexes() {
+            job.indexes
+                .push((active.base, active.keys, IndexFlush::of(active, true)));
+        }
+        job.closing = true;
+        Ok(job)
     }
 
     fn checkpoint_job(&mut self) -> CheckpointJob {
@@ -109,7 +127,13 @@ impl Log {
         let epochs = self
             .epochs_in_flight
             .map(|_| encode_epochs(self.epochs.with_records(offsets.log_end)));
+        let owing = self
+            .closed_segments()
+            .filter(|segment| segment.finished && segment.owes_indexes());
+        // Their files were made by the round that finished them; retention may have taken them since.
+        let indexes = owing.map(|segment| (segment.base, segment.keys, IndexFlush::of(segment, false)));
         CheckpointJob {
+            indexes: indexes.collect(),
             files: self.files(),
             syncs: self
                 .segments
@@ -121,7 +145,7 @@ impl Log {
             snapshot,
             stale_snapshots,
             epochs,
-            closing: None,
+            closing: false,
         }
     }
 
@@ -158,15 +182,15 @@ impl Log {
                 self.loose_snapshots.push(offset);
             }
         }
-        if let Some(closed) = done.closed {
-            (self.busy, self.closing) = (false, false);
-            for (base, (offsets, times)) in closed {
-                if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
-                    segment.offsets.flushed(offsets);
-                    segment.times.flushed(times);
-                    segment.indexes_synced = true;
-                }
+        for (base, (offsets, times)) in done.indexes {
+            if let Some(segment) = self.segments.iter_mut().find(|segment| segment.base == base) {
+                segment.offsets.flushed(offsets);
+                segment.times.flushed(times);
+                segment.indexes_synced = true;
             }
+        }
+        if done.closing {
+            (self.busy, self.closing) = (false, false);
         }
         Ok(self.checkpoint_data())
     }
@@ -220,6 +244,7 @@ impl Log {
             } else {
                 self.epochs.clone()
             },
+            renames: self.renames.clone(),
             to,
             anew,
             before,
@@ -255,12 +280,15 @@ impl Log {
         tail.written(recovered.offsets.get().written);
         self.tail.replace(tail);
         self.hints = Rc::default();
+        let synced = self.segments.iter().filter(|segment| segment.indexes_synced);
+        let synced: BTreeSet<Offset> = synced.map(|segment| segment.base).collect();
         self.segments = recovered.segments.into();
         for segment in &mut self.segments {
             segment.keys = Keys::assign(&self.handles);
             // They were looked at while the broker runs, as its rounds have written them.
-            segment.indexes_synced = false;
+            segment.indexes_synced &= synced.contains(&segment.base);
         }
+        self.active().indexes_synced = false;
         self.offsets = recovered.offsets;
         self.producers = recovered.producers;
         self.epochs = recovered.epochs;
@@ -286,15 +314,16 @@ impl CheckpointJob {
                 .await
                 .map_err(|error| io::Error::other(format!("sync {}: {error}", path.display())))?;
         }
-        let is_closing = self.closing.is_some();
-        let flushes = self.closing.unwrap_or_default();
-        for (base, keys, flush) in &flushes {
+        for (base, keys, flush) in &self.indexes {
             flush.write(&files.handles, &files.dir, *base, *keys).await?;
             sync_indexes(&files.handles, files, *base, *keys).await?;
         }
-        let named = is_closing && (!flushes.is_empty() || self.snapshot.is_some());
-        let closed = flushes.iter().map(|(base, _, flush)| (*base, flush.counts()));
-        let closed = is_closing.then(|| closed.collect());
+        let indexes = self
+            .indexes
+            .iter()
+            .map(|(base, _, flush)| (*base, flush.counts()));
+        let indexes: Vec<_> = indexes.collect();
+        let named = !indexes.is_empty() || self.closing && self.snapshot.is_some();
         let mut snapshot = None;
         if named || self.snapshot.is_some() || self.epochs.is_some() || !self.stale_snapshots.is_empty() {
             let (disk, dir) = (files.handles.disk().clone(), files.dir.to_path_buf());
@@ -314,18 +343,20 @@ impl CheckpointJob {
             syncs: self.syncs,
             end: self.end,
             snapshot,
-            closed,
+            indexes,
+            closing: self.closing,
         })
     }
 }
 
 async fn sync_indexes(handles: &Rc<HandleCache>, files: &Files, base: Offset, keys: Keys) -> io::Result<()> {
     for (key, ending) in [(keys.offsets, format::INDEX), (keys.times, format::TIME_INDEX)] {
-        handles
-            .get(key, &files.path(base, ending), true)
-            .await?
-            .sync_data()
-            .await?;
+        match handles.get(key, &files.path(base, ending), false).await {
+            Ok(file) => file.sync_data().await?,
+            // Retention took its segment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(())
 }
@@ -379,6 +410,7 @@ pub struct TruncateJob {
     bases: Vec<Offset>,
     /// Of the log before the cut.
     epochs: Epochs,
+    renames: Gate,
     to: Offset,
     /// Nothing is kept; the log begins at `to`.
     anew: bool,
@@ -406,11 +438,13 @@ impl TruncateJob {
             config,
             bases,
             epochs,
+            renames,
             to,
             anew,
             before: _,
             from,
         } = self;
+        renames.empty().await;
         let cut = move || {
             if anew {
                 recovery::remove_files(&disk, &dir)?;

@@ -180,6 +180,8 @@ pub struct Log {
     failed: Option<Arc<str>>,
     /// Jobs that use the directory: it is renamed only when there are none.
     gate: Gate,
+    /// Jobs of retention that have yet to rename files: a truncation begins when there are none.
+    renames: Gate,
     /// What the newest producer snapshot covers.
     checkpointed: Offset,
     /// Snapshots that do not stand at a segment's base, oldest first.
@@ -217,6 +219,7 @@ impl Log {
             disk_full: false,
             failed: None,
             gate: Gate::default(),
+            renames: Gate::default(),
             checkpointed: recovered.checkpointed,
             loose_snapshots: recovered.loose_snapshots,
         }

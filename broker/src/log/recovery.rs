@@ -305,6 +305,11 @@ impl Recovered {
         at.log_end == Offset::ZERO && self.report.damage.is_empty()
     }
 
+    /// Whether its files are what closing it would leave.
+    pub fn is_closed(&self) -> bool {
+        self.epochs_owed.is_none() && !self.segments.iter().any(Segment::owes_indexes)
+    }
+
     /// Where the log stands.
     pub fn offsets(&self) -> super::LogOffsets {
         self.offsets.get()
@@ -421,6 +426,7 @@ fn seal_and_go_on(
     make_segment(disk, dir, log_end)?;
     if let Some(last) = segments.last_mut() {
         last.finished = true;
+        last.index_newest();
     }
     let mut segment = Segment::new(log_end, now_ms);
     segment.created = true;
@@ -506,7 +512,13 @@ impl Replay<'_> {
             }
         }
         let from = newest.unwrap_or(self.log_start);
-        let walk_from = if all_epochs { self.log_start } else { from };
+        let walk_from = if all_epochs {
+            // What was read so far began somewhere in the middle, and would say that an epoch began there.
+            *epochs = Epochs::default();
+            self.log_start
+        } else {
+            from
+        };
         if walk_from < self.log_end {
             self.walk(walk_from, |found| {
                 epochs.begin(found.leader_epoch, found.base);

@@ -100,14 +100,15 @@ impl Salvage<'_> {
         if self.next.is_some() && !trusted {
             segment.index_newest();
         }
-        self.put_index(&mut segment)?;
+        let touched = self.put_index(&mut segment)?;
         if suspect {
             // What the kernel had is not yet what the disk has: nobody reads it before this returns.
             log.sync_data()?;
         }
         (segment.written, segment.synced, segment.created) = (segment.size, segment.size, true);
         segment.finished = self.next.is_some();
-        segment.indexes_synced = self.clean && !rebuild;
+        // A checkpoint syncs them before the recovery point passes their segment.
+        segment.indexes_synced = !suspect && !rebuild && !touched && len > 0;
         Ok(Salvaged { segment, end, sealed })
     }
 
@@ -129,7 +130,7 @@ impl Salvage<'_> {
                 return Ok(None);
             };
             // Every closed segment has a time entry, unless its records have no timestamps: then its headers are read.
-            let told = times.len() > 0 || len == 0 || self.next.is_none();
+            let told = times.len() > 0 || self.next.is_none();
             return Ok(told.then_some((offsets, times)));
         }
         let Some(mut offsets) = self.read_index::<OffsetEntry>()? else {
@@ -372,8 +373,9 @@ impl Salvage<'_> {
     }
 
     /// Puts what the scan found into the index files, behind the entries that were trusted.
-    fn put_index(&self, segment: &mut Segment) -> io::Result<()> {
-        fn put<E: Entry>(salvage: &Salvage<'_>, index: &mut Index<E>, is_empty: bool) -> io::Result<()> {
+    /// Makes the index files what `segment` knows; says whether they were not.
+    fn put_index(&self, segment: &mut Segment) -> io::Result<bool> {
+        fn put<E: Entry>(salvage: &Salvage<'_>, index: &mut Index<E>, is_empty: bool) -> io::Result<bool> {
             let (position, bytes) = index.unflushed();
             let path = salvage.path(E::ENDING);
             let as_it_should_be = match salvage.disk.len(&path) {
@@ -381,7 +383,7 @@ impl Salvage<'_> {
                 Err(error) => is_empty && error.kind() == io::ErrorKind::NotFound,
             };
             if bytes.is_empty() && as_it_should_be {
-                return Ok(());
+                return Ok(false);
             }
             let file = salvage.disk.open_blocking(
                 &path,
@@ -393,10 +395,11 @@ impl Salvage<'_> {
             file.set_len(position)?;
             file.write_all_at(&bytes, position)?;
             index.flushed(index.pending());
-            Ok(())
+            Ok(true)
         }
         let is_empty = segment.size == 0;
-        put(self, &mut segment.offsets, is_empty)?;
-        put(self, &mut segment.times, is_empty)
+        let offsets = put(self, &mut segment.offsets, is_empty)?;
+        let times = put(self, &mut segment.times, is_empty)?;
+        Ok(offsets || times)
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Segment {
     pub(super) snapshot: Option<Vec<u8>>,
     /// It is no longer active and its indexes are complete and in their files.
     pub(super) finished: bool,
-    /// What its index files hold is on disk, as a clean stop leaves it.
+    /// What its index files hold is on disk, as a checkpoint or a clean stop leaves it.
     pub(super) indexes_synced: bool,
 }
 

@@ -13,7 +13,7 @@
 //! Owns that decision, which is made of answers only. A disk that was emptied is another directory: its node is taken in
 //! without a vote, and cannot help to form the cluster a second time as long as one other voter remembers it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ struct Round {
     fresh: BTreeMap<i32, Voter>,
     formed: bool,
     knows_me: bool,
+    /// Where the leader is, as they say: it need be none of those that were asked.
+    leaders: BTreeSet<String>,
     /// Who did not answer, and why; for the log.
     silent: Vec<String>,
 }
@@ -95,6 +97,7 @@ fn standing(next: &Next, may_form: bool, round: &Round) -> Standing {
 /// Runs until this broker is a member of the quorum. For brokers whose metadata log is empty or does not name them.
 pub(super) async fn enter(members: Members, seat: Seat, may_form: bool, told: Told) {
     let here = members.peers.here();
+    let mut refused = None;
     for round in 0_u32.. {
         if members.knows(here) {
             announce(&members, seat);
@@ -115,6 +118,7 @@ pub(super) async fn enter(members: Members, seat: Seat, may_form: bool, told: To
                     ?next,
                     formed = heard.formed,
                     silent,
+                    refused,
                     "not in the metadata quorum yet"
                 ),
             }
@@ -134,7 +138,7 @@ pub(super) async fn enter(members: Members, seat: Seat, may_form: bool, told: To
                     Err(error) => tracing::warn!(%error, "the cluster was not formed"),
                 }
             }
-            Next::Join => join(&members, &seat).await,
+            Next::Join => refused = join(&members, &seat, &heard).await.err(),
             Next::Wait => {}
         }
         control::sleep(AGAIN_AFTER).await;
@@ -161,7 +165,7 @@ fn announce(members: &Members, seat: Seat) {
     let members = members.clone();
     control::spawn(async move {
         while moved(&members) {
-            join(&members, &seat).await;
+            let _ = join(&members, &seat, &ask_all(&members, &seat).await).await;
             control::sleep(AGAIN_AFTER).await;
         }
     });
@@ -189,7 +193,7 @@ pub(super) async fn stay(members: Members, seat: Seat) {
                 );
                 said = Some(heard);
             }
-            join(&members, &seat).await;
+            let _ = join(&members, &seat, &ask_all(&members, &seat).await).await;
         }
         asked = now();
     }
@@ -222,6 +226,9 @@ async fn ask_all(members: &Members, seat: &Seat) -> Round {
             Ok(Some(reply)) => {
                 round.formed |= reply.formed;
                 round.knows_me |= reply.knows_caller;
+                round
+                    .leaders
+                    .extend(Some(reply.leader).filter(|leader| !leader.is_empty()));
                 match wire::to_voter(reply.here) {
                     Ok(voter) if node.is_some_and(|node| node != voter.node) => round.silent.push(format!(
                         "where voter {} is configured, node {} answers",
@@ -241,18 +248,30 @@ async fn ask_all(members: &Members, seat: &Seat) -> Round {
     round
 }
 
-/// Asks every seed in turn; only the leader takes us in.
-async fn join(members: &Members, seat: &Seat) {
-    for (_, address) in seat.seeds() {
+/// Asks whoever may lead in turn, as only the leader takes us in: the seeds, and whom these named. What the last one said where
+/// none did.
+async fn join(members: &Members, seat: &Seat, heard: &Round) -> Result<(), String> {
+    let mut refused = String::new();
+    for address in may_lead(seat, heard) {
         let message = pb::JoinRequest {
             caller: Some(members.peers.caller(None)),
             address: seat.advertised.clone(),
         };
         let call = |mut client: Client| async move { client.join(message).await };
-        if members.peers.call(&address, ASK_WITHIN, call).await.is_ok() {
-            return;
+        match members.peers.call(&address, ASK_WITHIN, call).await {
+            Ok(_) => return Ok(()),
+            Err(error) => refused = error.to_string(),
         }
     }
+    Err(refused)
+}
+
+/// Whom to ask to be taken in: who is said to lead first.
+fn may_lead(seat: &Seat, heard: &Round) -> Vec<String> {
+    let mut all: Vec<String> = heard.leaders.iter().cloned().collect();
+    let seeds = seat.seeds().into_iter().map(|(_, address)| address);
+    all.extend(seeds.filter(|seed| !heard.leaders.contains(seed)));
+    all
 }
 
 #[cfg(test)]
@@ -335,6 +354,19 @@ mod tests {
             ask_again_at(Some(heard), asked),
             asked + UNHEARD_FOR,
             "without haste"
+        );
+    }
+
+    #[test]
+    fn the_leader_is_asked_although_nobody_has_configured_it() {
+        let heard = Round {
+            leaders: BTreeSet::from(["broker-1:9646".into(), "broker-4:9646".into()]),
+            ..Round::default()
+        };
+        let asked = may_lead(&seat(), &heard);
+        assert_eq!(
+            asked,
+            ["broker-1:9646", "broker-4:9646", "broker-0:9646", "broker-2:9646"]
         );
     }
 

@@ -96,6 +96,11 @@ impl Control for Service {
             here: Some(wire::voter(self.0.members.peers.here())),
             formed: initialized || !self.0.began_empty,
             knows_caller: self.0.members.knows(from),
+            leader: self
+                .0
+                .members
+                .leader()
+                .map_or_else(String::new, |(_, address)| address),
         }))
     }
 

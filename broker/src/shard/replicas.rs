@@ -225,7 +225,10 @@ impl Shard {
         let Missing { topic, id, config } = missing;
         let claimed = self.unclaimed.borrow_mut().remove(&id);
         let (dir, recovered, settled) = match claimed {
-            Some((found, recovered)) => (found.dir, recovered, found.from.clean),
+            Some((found, recovered)) => {
+                let settled = found.from.clean && recovered.is_closed();
+                (found.dir, recovered, settled)
+            }
             None => {
                 let dir = self.roomiest_dir(&[])?;
                 let name = LogName {

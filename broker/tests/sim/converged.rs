@@ -46,9 +46,33 @@ pub(crate) async fn converge(world: &World) {
     let converged = rt::timeout(CONVERGED_WITHIN, converged).await;
     assert!(
         converged.is_ok(),
-        "the brokers do not come to agree: {}",
-        last.borrow()
+        "the brokers do not come to agree: {}{}",
+        last.borrow(),
+        parted(world)
     );
+}
+
+/// Which replicas hold other records where they should hold the same: a replica that is behind has the beginning of what
+/// another has, and whatever else keeps it out of the in-sync set, this is worse.
+fn parted(world: &World) -> String {
+    let mut topics = world.ledger.borrow().topics();
+    topics.insert(OFFSETS.to_string(), OFFSETS_PARTITIONS);
+    let mut words = String::new();
+    for (topic, many) in &topics {
+        for partition in 0..*many {
+            let of = |machine: &Machine| log_of(machine, topic, partition);
+            let mut there: Vec<_> = world.machines.iter().filter_map(of).collect();
+            there.sort_by_key(Vec::len);
+            for pair in there.windows(2) {
+                let differs = pair[0].iter().zip(&pair[1]).position(|(one, other)| one != other);
+                if let Some(at) = differs {
+                    words +=
+                        &format!("; replicas of {topic}-{partition} hold other records from byte {at} on");
+                }
+            }
+        }
+    }
+    words
 }
 
 /// What differs still.

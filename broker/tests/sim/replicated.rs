@@ -29,6 +29,7 @@ const OF_RECORDS: &[&str] = &[
     // A producer is told so of what follows on a record that is gone.
     "OutOfOrderSequenceNumber",
     "do not come to agree: replicas of",
+    "hold other records",
 ];
 
 #[test]

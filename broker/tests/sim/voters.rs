@@ -149,16 +149,20 @@ pub(crate) async fn get(machine: &Machine, path: &str) -> String {
     String::from_utf8(answer).expect("text")
 }
 
+/// A broker that knows of the first one, and is to get a vote.
+fn joining(host: u8) -> Machine {
+    Machine::new(host, 1)
+        .with("cluster.id", "simulated")
+        .with("controller.quorum.bootstrap.servers", "10.0.0.1:9646")
+        .with("cluster.formed", "true")
+        .with(AUTO_JOIN, "true")
+}
+
 /// A cluster of one that others can join, and two that do.
 fn one_and_two_more() -> Vec<Machine> {
-    let own = |host: u8| Machine::new(host, 1).with("cluster.id", "simulated");
-    let joining = |host| {
-        own(host)
-            .with("controller.quorum.bootstrap.servers", "10.0.0.1:9646")
-            .with("cluster.formed", "true")
-            .with(AUTO_JOIN, "true")
-    };
-    let one = own(1).with("controller.quorum.voters", "1@10.0.0.1:9646");
+    let one = Machine::new(1, 1)
+        .with("cluster.id", "simulated")
+        .with("controller.quorum.voters", "1@10.0.0.1:9646");
     vec![one, joining(2), joining(3)]
 }
 
@@ -183,6 +187,13 @@ fn a_cluster_of_one_becomes_one_of_three() {
         let quorum = until(&machines[2], "another leads", |quorum| quorum.leader_id != 1).await;
         assert_eq!(voters(&quorum), [1, 2, 3]);
         machines[0].start().await;
+        // The only one it knows does not lead, and says who does.
+        let fourth = joining(4);
+        fourth.start().await;
+        until(&fourth, "the fourth votes", |quorum| {
+            quorum.leader_id != 1 && voters(quorum) == [1, 2, 3, 4]
+        })
+        .await;
         machines[1].stop().await;
         create(&machines[0], "later").await;
     });

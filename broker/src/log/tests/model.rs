@@ -146,8 +146,15 @@ async fn checkpoint(rig: &Rig, model: &mut Model, random: &mut Random) {
 }
 
 async fn restart(rig: &Rig, model: &mut Model, random: &mut Random) {
+    let lose_epochs = random.below(4) == 0;
+    let lost = || {
+        if lose_epochs {
+            let _ = std::fs::remove_file(rig.dir().join(super::checkpoint::LEADER_EPOCHS));
+        }
+    };
     if random.below(2) == 0 {
         let checkpoint = rig.close().await;
+        lost();
         let report = rig.recover(true, Some(checkpoint)).unwrap();
         assert_eq!(
             (report.rebuilt_indexes, report.damage.len(), report.cut_bytes),
@@ -169,6 +176,7 @@ async fn restart(rig: &Rig, model: &mut Model, random: &mut Random) {
         high_watermark: offsets.high_watermark,
         log_start: offsets.log_start,
     };
+    lost();
     let report = rig.recover(false, Some(checkpoint)).unwrap();
     assert_eq!(
         (report.damage.len(), report.cut_bytes),
