@@ -57,7 +57,11 @@ struct End {
     received: VecDeque<u8>,
     in_flight: usize,
     last_arrival: u64,
-    held: VecDeque<Segment>,
+    /// Segments that were sent to it, and of these those that it has got: they count in the order in which they were sent.
+    sent: u64,
+    got: u64,
+    /// What has arrived before its turn, and what a cut holds.
+    held: BTreeMap<u64, Segment>,
     /// The peer sends no more.
     finished: bool,
     reset: bool,
@@ -120,12 +124,13 @@ impl Network {
         for (id, ends) in self.connections.borrow_mut().iter_mut() {
             for side in 0..2 {
                 if ends[other(side)].address.ip() == from && ends[side].address.ip() == to {
-                    again.extend(ends[side].held.drain(..).map(|segment| (*id, side, segment)));
+                    let held = std::mem::take(&mut ends[side].held).into_iter();
+                    again.extend(held.map(|(number, segment)| (*id, side, number, segment)));
                 }
             }
         }
-        for (id, side, segment) in again {
-            self.launch(world, id, side, segment);
+        for (id, side, number, segment) in again {
+            self.travel(world, id, side, number, segment);
         }
     }
 
@@ -163,6 +168,18 @@ impl Network {
 
     /// Sends a segment to end `side` of a connection.
     fn launch(&self, world: &World, id: u64, side: usize, segment: Segment) {
+        let number = match self.connections.borrow_mut().get_mut(&id) {
+            Some(ends) => {
+                ends[side].sent += 1;
+                ends[side].sent - 1
+            }
+            None => return,
+        };
+        self.travel(world, id, side, number, segment);
+    }
+
+    /// Lets a segment arrive after a while.
+    fn travel(&self, world: &World, id: u64, side: usize, number: u64, segment: Segment) {
         let mut latency = world.between(LATENCY_MICROS) * 1_000;
         let mut connections = self.connections.borrow_mut();
         let Some(ends) = connections.get_mut(&id) else {
@@ -184,21 +201,41 @@ impl Network {
         drop(connections);
         let arrive = move || {
             let world = super::world();
-            world.network.arrive(&world, id, side, segment);
+            world.network.arrive(&world, id, side, number, segment);
         };
         world.at(when, Due::Call(Box::new(arrive)));
     }
 
-    fn arrive(&self, world: &World, id: u64, side: usize, segment: Segment) {
+    fn arrive(&self, world: &World, id: u64, side: usize, number: u64, segment: Segment) {
         let mut connections = self.connections.borrow_mut();
         let Some(ends) = connections.get_mut(&id) else {
             return;
         };
         let (from, to) = (ends[other(side)].address.ip(), ends[side].address.ip());
-        if self.cuts.borrow().contains(&(from, to)) || !ends[side].held.is_empty() {
-            ends[side].held.push_back(segment);
+        ends[side].held.insert(number, segment);
+        if self.cuts.borrow().contains(&(from, to)) {
             return;
         }
+        drop(connections);
+        while let Some(segment) = self.next_in_order(id, side) {
+            self.deliver(world, id, side, segment);
+        }
+    }
+
+    fn next_in_order(&self, id: u64, side: usize) -> Option<Segment> {
+        let mut connections = self.connections.borrow_mut();
+        let end = &mut connections.get_mut(&id)?[side];
+        let segment = end.held.remove(&end.got)?;
+        end.got += 1;
+        Some(segment)
+    }
+
+    fn deliver(&self, world: &World, id: u64, side: usize, segment: Segment) {
+        let mut connections = self.connections.borrow_mut();
+        let Some(ends) = connections.get_mut(&id) else {
+            return;
+        };
+        let to = ends[side].address.ip();
         let end = &mut ends[side];
         if end.handles == 0 {
             // Nobody is there: the machine says so, if it has power.
@@ -400,7 +437,9 @@ impl Stream {
             received: VecDeque::new(),
             in_flight: 0,
             last_arrival: 0,
-            held: VecDeque::new(),
+            sent: 0,
+            got: 0,
+            held: BTreeMap::new(),
             finished: false,
             reset: false,
             shut: false,

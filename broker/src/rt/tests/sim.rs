@@ -109,6 +109,38 @@ fn a_cut_link_holds_what_is_sent_until_it_is_healed() {
 }
 
 #[test]
+fn a_stream_keeps_its_order_across_a_cut() {
+    for seed in 0..5 {
+        sim::run(seed, async {
+            let (process, address) = echo(1).await;
+            let stream = TcpStream::connect(address).await.unwrap();
+            let sending = stream.clone();
+            // Some are always on their way, also when the link is cut and when it is healed.
+            let writer = rt::spawn(async move {
+                for number in 0..1000_u32 {
+                    let bytes = Bytes::copy_from_slice(&number.to_be_bytes());
+                    sending.write_all(&[bytes]).await.unwrap();
+                    rt::sleep(Duration::from_micros(100)).await;
+                }
+            });
+            let here = Process::scenario();
+            for _ in 0..5 {
+                rt::sleep(Duration::from_millis(10)).await;
+                here.cut(&process);
+                rt::sleep(Duration::from_millis(5)).await;
+                here.heal(&process);
+            }
+            for number in 0..1000_u32 {
+                let mut answer = [0; 4];
+                stream.read_exact(&mut answer).await.unwrap();
+                assert_eq!(u32::from_be_bytes(answer), number);
+            }
+            writer.await;
+        });
+    }
+}
+
+#[test]
 fn a_killed_process_resets_a_dark_machine_is_silent_a_paused_one_is_late() {
     sim::run(3, async {
         let (process, address) = echo(1).await;
