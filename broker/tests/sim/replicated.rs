@@ -113,7 +113,8 @@ fn leading_without_comparing_histories_is_noticed() {
 
 #[test]
 fn cutting_at_the_high_watermark_is_noticed() {
-    noticed(ALL, OF_RECORDS, |switches| {
+    // Then all of them cut at once.
+    noticed(BLACKOUTS, OF_RECORDS, |switches| {
         switches.truncate_by_high_watermark = true;
     });
 }
